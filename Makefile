@@ -1,0 +1,52 @@
+# Rampart. "make" alone lists the targets; "make demo" and "make test" need Go and git only.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+GO ?= go
+# The tools of "make check" live in a module of their own, so that users of the library never download them.
+TOOL = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+COMMANDS = propose reconcile evaluate notary
+FUZZTIME ?= 30s
+BENCH ?= .
+BENCHTIME ?= 1s
+
+.PHONY: help build demo setup test race fuzz bench cover golden lint check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the commands into bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ $(wildcard $(COMMANDS:%=./cmd/%))
+
+demo: ## the main job on embedded defaults: a signed change goes live, a forged one does not
+	@$(GO) run ./cmd/reconcile demo
+
+setup: ## install what the tests use (redis-server, chromium, ...) with the system's package manager, where it can
+	@./scripts/setup
+
+test: setup ## every test, against real servers
+	@./scripts/test
+
+race: ## every test of the libraries with the race detector
+	$(GO) test -race -timeout 20m ./...
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@./scripts/fuzz $(FUZZTIME)
+
+bench: ## every benchmark, side by side in one run (BENCH=regexp, BENCHTIME=1s)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 60m ./...
+
+cover: ## coverage of the libraries, by function
+	$(GO) test -coverprofile=coverage.out ./...
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+golden: ## rewrite golden files (help texts, tables) after a deliberate change
+	UPDATE_GOLDEN=1 $(GO) test ./...
+
+lint: check
+
+check: ## formatting, vet, staticcheck, govulncheck, tidy, import rules, workflow lint
+	@GO="$(GO)" TOOL="$(TOOL)" ./scripts/check
+
+clean: ## remove what the targets above made
+	rm -rf bin dist coverage.out
