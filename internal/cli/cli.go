@@ -47,6 +47,10 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 
+	// LookupEnv tells a variable that is set and empty from one that is not set. Nil: none are
+	// set and empty.
+	LookupEnv func(string) (string, bool)
+
 	// StdoutTTY and StderrTTY say whether a person is likely to be reading.
 	StdoutTTY, StderrTTY bool
 }
@@ -76,6 +80,7 @@ func realMain(name string, run func(ctx context.Context, env Env) error) (code i
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
 		Getenv:    os.Getenv,
+		LookupEnv: os.LookupEnv,
 		StdoutTTY: term.IsTerminal(int(os.Stdout.Fd())),
 		StderrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 	}

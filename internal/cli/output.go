@@ -73,6 +73,15 @@ func (e Env) Progress(text string) {
 	}
 }
 
+// Lookup is a variable's value and whether it is set at all.
+func (e Env) Lookup(name string) (string, bool) {
+	if e.LookupEnv != nil {
+		return e.LookupEnv(name)
+	}
+	value := e.getenv(name)
+	return value, value != ""
+}
+
 func (e Env) getenv(name string) string {
 	if e.Getenv == nil {
 		return ""
