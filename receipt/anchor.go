@@ -1,0 +1,276 @@
+package receipt
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/transparency-dev/formats/log"
+)
+
+// AnchorFormat is the form of what a notary is sent, and of the proof that is kept.
+const AnchorFormat = "anchor/v1"
+
+// Anchored is what an anchor receipt says: the notary holds a checkpoint of this size and root.
+type Anchored struct {
+	Notary   string `json:"notary"`
+	NotaryID string `json:"notary_id"`
+	Size     uint64 `json:"size"`
+	Root     string `json:"root"` // hex
+}
+
+// AnchorProof is kept as anchors/<notary>/<size>.json: a checkpoint and the notary's answer to it.
+type AnchorProof struct {
+	Format      string    `json:"format"`
+	Notary      string    `json:"notary"`
+	NotaryID    string    `json:"notary_id"`
+	Size        uint64    `json:"size"`
+	Root        string    `json:"root"`       // hex
+	Checkpoint  string    `json:"checkpoint"` // the signed note
+	ConfirmedAt time.Time `json:"confirmed_at"`
+	Answer      string    `json:"answer"` // the notary's body, as it came
+}
+
+// Witness confirms checkpoints. It returns the notary's id for this checkpoint and its whole answer. It must be idempotent:
+// the same key with the same checkpoint gives the same id.
+type Witness interface {
+	Name() string
+	Confirm(ctx context.Context, key string, cp Checkpoint) (id string, answer []byte, err error)
+}
+
+// Checkpoint is a log's signed checkpoint.
+type Checkpoint struct {
+	Origin string
+	Size   uint64
+	Root   []byte
+	Note   []byte
+}
+
+// Anchors keeps the newest checkpoint confirmed at every notary. What is still to do follows from the checkpoint on disk and
+// the proofs beside it, so the queue survives any crash: there is no queue to lose.
+type Anchors struct {
+	ledger *Ledger
+	logger *slog.Logger
+	slots  []*slot
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+type slot struct {
+	witness Witness
+	dir     string
+
+	mu        sync.Mutex
+	confirmed uint64    // size of the newest confirmed checkpoint
+	since     time.Time // when the oldest unconfirmed checkpoint was first seen
+	lastErr   error
+	attempts  uint64
+	failures  uint64
+}
+
+// AnchorState is how far one notary is.
+type AnchorState struct {
+	Notary    string        `json:"notary"`
+	Confirmed uint64        `json:"confirmed"`      // receipts covered
+	Behind    time.Duration `json:"behind_seconds"` // age of the oldest checkpoint that waits
+	Waiting   bool          `json:"waiting"`
+	Attempts  uint64        `json:"attempts"`
+	Failures  uint64        `json:"failures"`
+	LastError string        `json:"last_error,omitempty"`
+}
+
+const (
+	anchorPoll  = 500 * time.Millisecond
+	anchorRetry = time.Second
+	anchorMax   = 15 * time.Second
+)
+
+var notaryName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+// StartAnchors begins to send the ledger's checkpoints to each witness, independently of each other, until Close.
+func StartAnchors(ctx context.Context, l *Ledger, witnesses ...Witness) (*Anchors, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a := &Anchors{ledger: l, logger: l.opt.Logger, cancel: cancel}
+	for _, w := range witnesses {
+		if !notaryName.MatchString(w.Name()) {
+			cancel()
+			return nil, fmt.Errorf("%q is no name for a notary: lower-case letters, digits, dots and dashes", w.Name())
+		}
+		if slices.ContainsFunc(a.slots, func(s *slot) bool { return s.witness.Name() == w.Name() }) {
+			cancel()
+			return nil, fmt.Errorf("two notaries are named %q", w.Name())
+		}
+		s := &slot{witness: w, dir: filepath.Join(l.opt.Dir, "anchors", w.Name())}
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			cancel()
+			return nil, fmt.Errorf("making a folder for the proofs of %s: %w", w.Name(), err)
+		}
+		proofs, err := readProofs(filepath.Dir(s.dir))
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		for _, p := range proofs {
+			if p.Notary == w.Name() {
+				s.confirmed = max(s.confirmed, p.Size)
+			}
+		}
+		a.slots = append(a.slots, s)
+	}
+	for _, s := range a.slots {
+		a.done.Add(1)
+		go func() { defer a.done.Done(); a.run(ctx, s) }()
+	}
+	return a, nil
+}
+
+// Close stops sending. What is not confirmed is sent after the next start.
+func (a *Anchors) Close() { a.cancel(); a.done.Wait() }
+
+// State tells how far each notary is.
+func (a *Anchors) State() []AnchorState {
+	states := make([]AnchorState, len(a.slots))
+	for i, s := range a.slots {
+		s.mu.Lock()
+		states[i] = AnchorState{Notary: s.witness.Name(), Confirmed: s.confirmed, Waiting: !s.since.IsZero(), Attempts: s.attempts, Failures: s.failures}
+		if !s.since.IsZero() {
+			states[i].Behind = a.ledger.opt.Now().Sub(s.since)
+		}
+		if s.lastErr != nil {
+			states[i].LastError = s.lastErr.Error()
+		}
+		s.mu.Unlock()
+	}
+	return states
+}
+
+func (a *Anchors) run(ctx context.Context, s *slot) {
+	wait := anchorPoll
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		sent, err := a.once(ctx, s)
+		s.mu.Lock()
+		switch {
+		case err != nil:
+			if s.lastErr == nil {
+				a.logger.Warn("a notary did not confirm a checkpoint; it is tried again", "notary", s.witness.Name(), "err", err)
+			}
+			s.lastErr = err
+			s.failures++
+			// Full jitter over a doubling window: notaries that come back are not all asked at once.
+			wait = min(anchorMax, max(anchorRetry, 2*wait))
+			wait = wait/2 + rand.N(wait/2+1)
+		case sent:
+			if s.lastErr != nil {
+				a.logger.Info("a notary confirms again", "notary", s.witness.Name())
+			}
+			s.lastErr, wait = nil, anchorPoll
+		default:
+			wait = anchorPoll
+		}
+		s.mu.Unlock()
+	}
+}
+
+// once sends the newest checkpoint when it commits to receipts that the notary has not confirmed. Receipts of anchors alone
+// are no reason: else each confirmation would call for the next.
+func (a *Anchors) once(ctx context.Context, s *slot) (sent bool, err error) {
+	cp, err := a.ledger.checkpoint()
+	if err != nil || cp.Size == 0 {
+		return false, err
+	}
+	s.mu.Lock()
+	confirmed := s.confirmed
+	due := cp.Size > confirmed && a.ledger.substantial() > confirmed
+	switch {
+	case !due:
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = a.ledger.opt.Now()
+	}
+	if due {
+		s.attempts++
+	}
+	s.mu.Unlock()
+	if !due {
+		return false, nil
+	}
+	sum := sha256.Sum256(cp.Note)
+	id, answer, err := s.witness.Confirm(ctx, hex.EncodeToString(sum[:16]), cp)
+	if err != nil {
+		return false, fmt.Errorf("anchoring %d receipts at %s: %w", cp.Size, s.witness.Name(), err)
+	}
+	p := AnchorProof{Format: AnchorFormat, Notary: s.witness.Name(), NotaryID: id, Size: cp.Size, Root: hex.EncodeToString(cp.Root),
+		Checkpoint: string(cp.Note), ConfirmedAt: a.ledger.opt.Now().UTC(), Answer: string(answer)}
+	data, err := json.Marshal(p)
+	if err != nil {
+		return false, fmt.Errorf("encoding a proof: %w", err)
+	}
+	if err := writeFile(filepath.Join(s.dir, fmt.Sprintf("%020d.json", cp.Size)), append(data, '\n'), 0o600); err != nil {
+		return false, fmt.Errorf("keeping the proof of %s: %w", s.witness.Name(), err)
+	}
+	s.mu.Lock()
+	s.confirmed, s.since = cp.Size, time.Time{}
+	s.mu.Unlock()
+	_, err = a.ledger.Append(ctx, &Receipt{Kind: Anchor, Phase: Outcome, Result: "confirmed", Anchored: &Anchored{
+		Notary: p.Notary, NotaryID: id, Size: cp.Size, Root: p.Root}})
+	return true, err
+}
+
+// checkpoint reads the newest published checkpoint.
+func (l *Ledger) checkpoint() (Checkpoint, error) {
+	raw, err := os.ReadFile(filepath.Join(l.opt.Dir, "log", "checkpoint"))
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	var cp log.Checkpoint
+	if _, err := cp.Unmarshal(raw); err != nil {
+		return Checkpoint{}, fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	return Checkpoint{Origin: cp.Origin, Size: cp.Size, Root: cp.Hash, Note: raw}, nil
+}
+
+// readProofs reads the proofs of all notaries below dir, by notary and size. No folder means none.
+func readProofs(dir string) ([]AnchorProof, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var proofs []AnchorProof
+	for _, path := range paths {
+		if strings.HasPrefix(filepath.Base(path), ".") {
+			continue // a proof that was being written
+		}
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a notary's proof: %w", err)
+		}
+		var p AnchorProof
+		if err := json.Unmarshal(bytes.TrimSpace(data), &p); err != nil {
+			return nil, fmt.Errorf("reading a notary's proof in %s: %w", path, err)
+		}
+		proofs = append(proofs, p)
+	}
+	return proofs, nil
+}

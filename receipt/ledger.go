@@ -1,0 +1,508 @@
+package receipt
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/storage/posix"
+	"golang.org/x/mod/sumdb/note"
+	"k8s.io/klog/v2"
+)
+
+// ErrBehindLog says that the journal holds fewer records than the Merkle log has leaves: acknowledged receipts
+// were removed. Nothing is appended to such a ledger.
+var ErrBehindLog = errors.New("the journal holds fewer receipts than the log committed to")
+
+// ErrLocked says that another process writes this ledger.
+var ErrLocked = errors.New("another process writes this ledger")
+
+// ErrClosed is what a closed ledger answers.
+var ErrClosed = errors.New("the ledger is closed")
+
+const (
+	batchSize          = 256
+	batchAge           = 20 * time.Millisecond
+	checkpointInterval = 200 * time.Millisecond
+	maxQueued          = 100_000 // late receipts kept in memory, and leaves not yet handed to the log
+	retryLog           = time.Second
+)
+
+// Options say where a ledger lies and who writes it.
+type Options struct {
+	// Dir is the ledger's folder. It is made when it is not there.
+	Dir string
+	// Origin names the log in its checkpoints, and its key: "<environment>/<reconciler>" is usual.
+	// No spaces and no plus sign (C2SP signed-note).
+	Origin string
+	// Logger takes warnings. Nil discards them.
+	Logger *slog.Logger
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+}
+
+// Ledger is an open ledger. One process at a time writes one; its methods may be called by many goroutines.
+type Ledger struct {
+	opt      Options
+	verifier string
+	journal  *journal
+	requests chan request
+	log      *merkleLog
+
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	lock   *os.File
+	mu     sync.Mutex
+	late   []*Receipt
+	closed bool
+	// notable is the number behind the last receipt that is not about an anchor.
+	notable uint64
+}
+
+type request struct {
+	bodies [][]byte
+	answer chan<- answer // capacity 1
+}
+
+type answer struct {
+	records []Record
+	err     error
+}
+
+// Open opens the ledger, or makes a new one with a key of its own. A record whose write was cut short by a crash is
+// removed from the journal's end, and said in the log; records that the Merkle log has not seen yet are handed to it.
+// Damage before the end is ErrDamaged, missing records ErrBehindLog: a person must look.
+func Open(ctx context.Context, opt Options) (*Ledger, error) {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the ledger's folder: %w", err)
+	}
+	lock, err := lockFolder(opt.Dir)
+	if err != nil {
+		return nil, err
+	}
+	l, err := open(ctx, opt)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	l.lock = lock
+	return l, nil
+}
+
+func open(ctx context.Context, opt Options) (*Ledger, error) {
+	signer, verifier, err := loadKey(opt.Dir, opt.Origin)
+	if err != nil {
+		return nil, err
+	}
+	j, err := openJournal(filepath.Join(opt.Dir, "journal"))
+	if err != nil {
+		return nil, err
+	}
+	if j.torn > 0 {
+		opt.Logger.Warn("a receipt whose write was cut short was removed", "bytes", j.torn, "ledger", opt.Dir)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	log, err := openLog(ctx, filepath.Join(opt.Dir, "log"), signer, j, opt.Logger)
+	if err != nil {
+		cancel()
+		return nil, errors.Join(err, j.close())
+	}
+	l := &Ledger{opt: opt, verifier: verifier, journal: j, log: log, cancel: cancel, requests: make(chan request, 1024), notable: j.notable}
+	l.done.Add(2)
+	go func() { defer l.done.Done(); l.write(ctx) }()
+	go func() { defer l.done.Done(); log.feed(ctx) }()
+	return l, nil
+}
+
+// VerifierKey is the public half of the log's key, in the form of golang.org/x/mod/sumdb/note.
+func (l *Ledger) VerifierKey() string { return l.verifier }
+
+// Size is the number of receipts in the journal.
+func (l *Ledger) Size() uint64 { return l.log.appended() }
+
+// Append makes the receipts durable, in order and all or none. When it returns nil they survive a crash, and r's
+// op id, chain id and time are set; their leaves reach the Merkle log shortly after. When it returns an error
+// none was kept, and the caller decides whether to go on (see [Ledger.Queue]).
+func (l *Ledger) Append(ctx context.Context, rs ...*Receipt) ([]Record, error) {
+	bodies := make([][]byte, len(rs))
+	for i, r := range rs {
+		r.Reconciler = l.opt.Origin
+		if err := r.complete(l.opt.Now()); err != nil {
+			return nil, err
+		}
+		body, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("encoding a receipt: %w", err)
+		}
+		bodies[i] = body
+	}
+	ch := make(chan answer, 1)
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil, ErrClosed
+	}
+	select {
+	case l.requests <- request{bodies, ch}:
+		l.mu.Unlock()
+	case <-ctx.Done():
+		l.mu.Unlock()
+		return nil, ctx.Err()
+	}
+	// The writer answers every request: waiting for it is bounded by one fsync, and a receipt that is being
+	// written cannot be called back.
+	a := <-ch
+	if a.err == nil {
+		l.note(rs, a.records)
+	}
+	return a.records, a.err
+}
+
+func (l *Ledger) note(rs []*Receipt, records []Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, r := range rs {
+		if r.Kind != Anchor {
+			l.notable = max(l.notable, records[i].Seq+1)
+		}
+	}
+}
+
+// substantial is the number behind the last receipt that calls for an anchor.
+func (l *Ledger) substantial() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.notable
+}
+
+// Queue appends a receipt of something that must not wait for the ledger: a way down, a repair, an override. When the
+// ledger cannot be written, the receipt is kept in memory, marked late, and written as soon as that works again.
+// It reports whether the receipt is durable now.
+func (l *Ledger) Queue(ctx context.Context, r *Receipt) bool {
+	_, err := l.Append(ctx, r)
+	if err == nil {
+		return true
+	}
+	l.opt.Logger.Error("a receipt waits: the ledger cannot be written", "err", err, "kind", string(r.Kind))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.late) < maxQueued {
+		r.Late = true
+		l.late = append(l.late, r)
+	}
+	return false
+}
+
+// Waiting is the number of receipts that are in memory only.
+func (l *Ledger) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.late)
+}
+
+// Flush tries to write the receipts that wait. The caller calls it now and then; nil means none waits.
+func (l *Ledger) Flush(ctx context.Context) error {
+	l.mu.Lock()
+	late := l.late
+	l.late = nil
+	l.mu.Unlock()
+	for i, r := range late {
+		if _, err := l.Append(ctx, r); err != nil {
+			l.mu.Lock()
+			l.late = append(late[i:len(late):len(late)], l.late...)
+			l.mu.Unlock()
+			return fmt.Errorf("writing late receipts: %w", err)
+		}
+	}
+	return nil
+}
+
+// Scan calls fn for each record from number from on. A reader needs no lock: records are only ever added behind.
+func (l *Ledger) Scan(from uint64, fn func(Record) error) error {
+	return scan(l.journal.dir, from, fn)
+}
+
+// Close writes what waits, lets the log finish and closes the files.
+func (l *Ledger) Close(ctx context.Context) error {
+	err := l.Flush(ctx)
+	l.mu.Lock()
+	already := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if already {
+		return nil
+	}
+	close(l.requests)
+	err = errors.Join(err, l.log.close(ctx))
+	l.cancel()
+	l.done.Wait()
+	return errors.Join(err, l.journal.close(), l.lock.Close())
+}
+
+// write is the one writer: it takes all requests that wait and syncs once for them.
+func (l *Ledger) write(ctx context.Context) {
+	for first := range l.requests {
+		batch := []request{first}
+		n := len(first.bodies)
+	more:
+		for n < 4096 {
+			select {
+			case r, ok := <-l.requests:
+				if !ok {
+					break more
+				}
+				batch, n = append(batch, r), n+len(r.bodies)
+			default:
+				break more
+			}
+		}
+		bodies := make([][]byte, 0, n)
+		for _, r := range batch {
+			bodies = append(bodies, r.bodies...)
+		}
+		records, err := l.journal.append(bodies)
+		if err == nil {
+			l.log.push(records)
+		}
+		for _, r := range batch {
+			if err != nil {
+				r.answer <- answer{err: err}
+				continue
+			}
+			r.answer <- answer{records: records[:len(r.bodies):len(r.bodies)]}
+			records = records[len(r.bodies):]
+		}
+	}
+}
+
+// merkleLog hands the journal's leaves to the tiled log, in order.
+type merkleLog struct {
+	logger   *slog.Logger
+	journal  string
+	add      tessera.AddFn
+	shutdown func(context.Context) error
+	reader   tessera.LogReader
+	stop     chan struct{} // closed when no more leaves will come
+	wake     chan struct{} // capacity 1
+
+	mu    sync.Mutex
+	base  uint64 // number of leaves[0]
+	leafs [][sha256.Size]byte
+	next  uint64 // records in the journal
+	idle  chan struct{}
+}
+
+func openLog(ctx context.Context, dir string, signer note.Signer, j *journal, logger *slog.Logger) (*merkleLog, error) {
+	quietLibrary(logger)
+	driver, err := posix.New(ctx, posix.Config{Path: dir})
+	if err != nil {
+		return nil, fmt.Errorf("opening the receipts' log: %w", err)
+	}
+	opts := tessera.NewAppendOptions().
+		WithCheckpointSigner(signer).
+		WithBatching(batchSize, batchAge).
+		WithCheckpointInterval(checkpointInterval)
+	appender, shutdown, reader, err := tessera.NewAppender(ctx, driver, opts)
+	if err != nil {
+		return nil, fmt.Errorf("opening the receipts' log: %w", err)
+	}
+	size, err := reader.IntegratedSize(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the size of the receipts' log: %w", err)
+	}
+	if size > j.next {
+		return nil, fmt.Errorf("%w: %d receipts, %d leaves in %s", ErrBehindLog, j.next, size, dir)
+	}
+	m := &merkleLog{logger: logger, journal: j.dir, add: appender.Add, shutdown: shutdown, reader: reader,
+		stop: make(chan struct{}), wake: make(chan struct{}, 1), base: j.next, next: j.next, idle: make(chan struct{})}
+	m.nudge()
+	return m, nil
+}
+
+var quietOnce sync.Once
+
+// quietLibrary sends the log library's own messages to our logger instead of stderr. It has one logger for the whole
+// process, so the first ledger's is taken.
+func quietLibrary(logger *slog.Logger) {
+	quietOnce.Do(func() { klog.SetSlogLogger(slog.New(warnOnly{logger.Handler()})) })
+}
+
+type warnOnly struct{ slog.Handler }
+
+func (h warnOnly) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
+}
+
+func (m *merkleLog) appended() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.next
+}
+
+func (m *merkleLog) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *merkleLog) push(records []Record) {
+	m.mu.Lock()
+	for _, r := range records {
+		m.leafs = append(m.leafs, r.Leaf)
+	}
+	m.next += uint64(len(records))
+	if n := len(m.leafs) - maxQueued; n > 0 { // the feeder will read these from the journal
+		m.leafs = append([][sha256.Size]byte(nil), m.leafs[n:]...)
+		m.base += uint64(n)
+	}
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// feed runs until no more leaves will come and all are in the log, or ctx ends.
+func (m *merkleLog) feed(ctx context.Context) {
+	defer close(m.idle)
+	stop := m.stop
+	for {
+		n, err := m.feedOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			m.logger.Error("the receipts' log cannot be written; it is tried again", "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-stop: // closing: what is missing is handed over at the next start
+				return
+			case <-time.After(retryLog):
+			}
+		case n > 0:
+		case stop == nil:
+			return
+		default:
+			select {
+			case <-ctx.Done():
+				return
+			case <-stop:
+				stop = nil // one more round, for what came last
+			case <-m.wake:
+			}
+		}
+	}
+}
+
+// feedOnce hands over the next leaves and waits until they are integrated. It returns how many there were.
+func (m *merkleLog) feedOnce(ctx context.Context) (int, error) {
+	size, err := m.reader.IntegratedSize(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reading the size of the receipts' log: %w", err)
+	}
+	leafs, err := m.take(size)
+	if err != nil || len(leafs) == 0 {
+		return 0, err
+	}
+	futures := make([]tessera.IndexFuture, len(leafs))
+	for i := range leafs {
+		futures[i] = m.add(ctx, tessera.NewEntry(leafs[i][:]))
+	}
+	for i, f := range futures {
+		index, err := f()
+		if err != nil {
+			return i, fmt.Errorf("adding receipt %d to the log: %w", size+uint64(i), err)
+		}
+		if index.Index != size+uint64(i) {
+			return i, fmt.Errorf("%w: receipt %d became leaf %d", ErrDamaged, size+uint64(i), index.Index)
+		}
+	}
+	return len(leafs), nil
+}
+
+// take returns up to some batches of leaves from number from on: from memory, or from the journal where memory no
+// longer has them.
+func (m *merkleLog) take(from uint64) ([][sha256.Size]byte, error) {
+	const most = 16 * batchSize
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if from >= m.next {
+		return nil, nil
+	}
+	if from >= m.base {
+		m.leafs = m.leafs[from-m.base:]
+		m.base = from
+		return m.leafs[:min(len(m.leafs), most):min(len(m.leafs), most)], nil
+	}
+	var leafs [][sha256.Size]byte
+	enough := errors.New("enough")
+	err := scan(m.journal, from, func(r Record) error {
+		if leafs = append(leafs, r.Leaf); len(leafs) == most || r.Seq+1 == m.next {
+			return enough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, enough) {
+		return nil, err
+	}
+	return leafs, nil
+}
+
+func (m *merkleLog) close(ctx context.Context) error {
+	close(m.stop)
+	select {
+	case <-m.idle:
+	case <-ctx.Done():
+		return fmt.Errorf("finishing the receipts' log: %w", ctx.Err())
+	}
+	if err := m.shutdown(ctx); err != nil {
+		return fmt.Errorf("finishing the receipts' log: %w", err)
+	}
+	return nil
+}
+
+// loadKey reads the log's key, or makes one. The key is made once: another key is another log.
+func loadKey(dir, origin string) (note.Signer, string, error) {
+	path := filepath.Join(dir, "key")
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		skey, vkey, err := note.GenerateKey(rand.Reader, origin)
+		if err != nil {
+			return nil, "", fmt.Errorf("making the ledger's key: %w", err)
+		}
+		if err := errors.Join(writeFile(path+".pub", []byte(vkey+"\n"), 0o644), writeFile(path, []byte(skey+"\n"), 0o600)); err != nil {
+			return nil, "", fmt.Errorf("keeping the ledger's key: %w", err)
+		}
+		secret = []byte(skey)
+	} else if err != nil {
+		return nil, "", fmt.Errorf("reading the ledger's key: %w", err)
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(secret)))
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the ledger's key in %s: %w", path, err)
+	}
+	if signer.Name() != origin {
+		return nil, "", fmt.Errorf("the ledger in %s belongs to %q, not to %q: give each reconciler a ledger of its own", dir, signer.Name(), origin)
+	}
+	public, err := os.ReadFile(path + ".pub")
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the ledger's public key: %w", err)
+	}
+	return signer, strings.TrimSpace(string(public)), nil
+}
