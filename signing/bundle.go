@@ -32,10 +32,11 @@ var mediaTypes = []string{
 // bundle is what a message-signature bundle says. Nothing in it is proven yet.
 type bundle struct {
 	sig       []byte
-	digest    []byte // of the artifact, SHA-256; nil when the bundle gives none
-	hint      string // of the key; "" for a keyless bundle and when there is none
-	leaf      []byte // DER of the keyless certificate; nil for a key
-	algorithm commonv1.HashAlgorithm
+	algorithm commonv1.HashAlgorithm // of digest
+	digest    []byte                 // of the artifact; nil when the bundle gives none
+	hint      string                 // of the key; "" when there is none
+	keyless   bool                   // made with a certificate, not with a key
+	leaf      []byte                 // that certificate, DER
 }
 
 // parseBundle reads a bundle strictly: unknown and repeated fields are errors.
@@ -69,9 +70,9 @@ func parseBundle(data []byte) (bundle, error) {
 	case material.GetPublicKey() != nil:
 		b.hint = material.GetPublicKey().GetHint()
 	case material.GetCertificate() != nil:
-		b.leaf = material.GetCertificate().GetRawBytes()
+		b.keyless, b.leaf = true, material.GetCertificate().GetRawBytes()
 	case len(material.GetX509CertificateChain().GetCertificates()) > 0:
-		b.leaf = material.GetX509CertificateChain().GetCertificates()[0].GetRawBytes()
+		b.keyless, b.leaf = true, material.GetX509CertificateChain().GetCertificates()[0].GetRawBytes()
 	default:
 		return bundle{}, fmt.Errorf("%w: it names neither key nor certificate", ErrMalformed)
 	}

@@ -127,7 +127,7 @@ func verifyOne(a Artifact, data []byte, who []Identity, opt Options) (Signature,
 	if b.algorithm == commonv1.HashAlgorithm_SHA2_256 && !bytes.Equal(b.digest, a.sha256[:]) {
 		return Signature{}, fmt.Errorf("%w: it covers sha256:%.64x, the file is %s", ErrOtherBytes, b.digest, a.Digest())
 	}
-	if b.leaf != nil {
+	if b.keyless {
 		return verifyKeyless(a, b, data, who, opt)
 	}
 	return verifyKey(a, b, who)
