@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"internal/cli":       {},
 	"flags":              {"schema"},
 	"signing":            {},
+	"pii":                {},
 	"signing/keyless":    {"signing"},
 	"trust":              {"flags", "signing", "schema"},
 	"ramp":               {"flags", "schema"},
@@ -26,12 +27,12 @@ var mayImport = map[string][]string{
 	"gitrepo/forge":      {},
 	"redisstore":         {"flags", "schema"},
 	"receipt":            {"signing", "schema"},
-	"reconciler":         {"schema", "flags", "signing", "trust", "gitrepo", "redisstore", "receipt"},
+	"reconciler":         {"schema", "flags", "signing", "trust", "gitrepo", "redisstore", "receipt", "pii"},
 	"client":             {"flags", "redisstore", "signing", "trust", "schema"},
 	"client/clienttest":  {"client", "flags", "redisstore", "signing", "trust", "schema"},
 	"client/openfeature": {"client", "flags", "redisstore", "signing", "trust", "schema"},
 	"ofrep":              {"flags", "schema"},
-	"console":            {"reconciler", "receipt", "flags", "schema", "signing", "trust", "gitrepo", "redisstore"},
+	"console":            {"reconciler", "receipt", "flags", "schema", "signing", "trust", "gitrepo", "redisstore", "pii"},
 }
 
 // separatePowers: who proposes cannot write the store, who applies cannot decide, and who only evaluates
