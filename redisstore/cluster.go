@@ -1,0 +1,184 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rampart-flags/rampart/flags"
+)
+
+// acrossSlots is the way on a Cluster whose namespace has no hash tag. Only meta can
+// be fenced: it is marked first, looked at before each chunk, and written last.
+func (w *writer) acrossSlots(ctx context.Context) error {
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	wrote := false
+	err := w.scatter(ctx, &wrote)
+	if err == nil {
+		err = w.finish(ctx, nil, nil)
+	}
+	if errors.Is(err, ErrConflict) && wrote && !w.keepMeta {
+		w.confess(ctx)
+	}
+	if err != nil || !w.speaks() {
+		return err
+	}
+	w.tell(ctx)
+	return nil
+}
+
+// tell sends the message apart from the transaction that made the change live.
+// Readers that miss it find the change when they next look at meta.
+func (w *writer) tell(ctx context.Context) {
+	stream := w.s.client.Type(ctx, w.s.ns.system(nameChanges))
+	p := w.s.client.Pipeline()
+	w.s.announce(ctx, p, &w.counts, w.messageOf(w.before), stream.Err() == nil && isNoStream(stream))
+	if _, err := p.Exec(ctx); err != nil {
+		w.s.log.Warn("the change is live, but readers were not told",
+			slog.String("namespace", string(w.s.ns)), slog.Any("err", err))
+	}
+}
+
+// scatter writes entries, then spec and bundle, each to the node that has its slot.
+func (w *writer) scatter(ctx context.Context, wrote *bool) error {
+	const chunk = 2_000 // what a writer that lost its lease can still write
+	set, del := w.c.Set, w.c.Delete
+	for len(set)+len(del) > 0 {
+		var now []KV
+		var gone []flags.Key
+		now, set = cut(set, chunk)
+		gone, del = cut(del, chunk-len(now))
+		if err := w.stillLive(ctx); err != nil {
+			return err
+		}
+		*wrote = true
+		if err := w.s.send(ctx, func(p redis.Pipeliner, n *Counts) {
+			for _, kv := range now {
+				key := w.s.ns.entry(kv.Key)
+				p.Set(ctx, key, kv.Value, 0)
+				n.wrote(1, 1, len(key)+len(kv.Value))
+			}
+			for _, k := range gone {
+				key := w.s.ns.entry(k)
+				p.Unlink(ctx, key)
+				n.wrote(1, 1, len(key))
+			}
+			n.Set, n.Deleted = len(now), len(gone)
+		}, &w.counts); err != nil {
+			return err
+		}
+		if w.s.betweenChunks != nil {
+			w.s.betweenChunks()
+		}
+	}
+	if w.c.Spec == nil && w.c.Bundle == nil {
+		return nil
+	}
+	if err := w.stillLive(ctx); err != nil {
+		return err
+	}
+	*wrote = true
+	return w.s.send(ctx, func(p redis.Pipeliner, n *Counts) {
+		w.s.writeSystem(ctx, p, n, nameSpec, w.c.Spec)
+		w.s.writeSystem(ctx, p, n, nameBundle, w.c.Bundle)
+	}, &w.counts)
+}
+
+// send runs single-key writes in one pipeline. They may be repeated, so a node that
+// went away in the middle is waited for while the store's timeout lasts.
+func (s *Store) send(ctx context.Context, fill func(redis.Pipeliner, *Counts), total *Counts) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	for {
+		var n Counts
+		p := s.client.Pipeline()
+		fill(p, &n)
+		_, err := p.Exec(ctx)
+		if err == nil {
+			total.add(n)
+			return nil
+		}
+		if !s.redirected(ctx, err) && !isNetwork(err) {
+			return err
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
+
+// stillLive compares meta with the fence outside a transaction.
+func (w *writer) stillLive(ctx context.Context) error {
+	m, err := w.s.Meta(ctx)
+	if err != nil && !errors.Is(err, ErrNoMeta) {
+		return err
+	}
+	return w.fence.allows(m)
+}
+
+// confess marks meta as pending after this writer may have overwritten entries of a
+// newer generation, so that whoever leads now reads them all at its next pass.
+func (w *writer) confess(ctx context.Context) {
+	mark := "overwritten by epoch " + fmt.Sprint(w.c.Meta.Epoch) + " " + w.message
+	if err := w.s.client.HSet(ctx, w.s.ns.system(nameMeta), fieldPending, mark).Err(); err != nil {
+		w.s.log.Warn("entries of a newer generation may have been overwritten, and meta could not be marked; a deep pass will find them",
+			slog.String("namespace", string(w.s.ns)), slog.Any("err", err))
+	}
+}
+
+// checkNested refuses entries whose key is a system key of a namespace that lies
+// inside this one: flags: with a feature v1 and a tenant spec would write over the
+// spec of flags:v1:.
+func (s *Store) checkNested(ctx context.Context, set []KV, del []flags.Key) error {
+	for _, kv := range set {
+		if err := s.checkInner(ctx, kv.Key); err != nil {
+			return err
+		}
+	}
+	for _, k := range del {
+		if err := s.checkInner(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkInner(ctx context.Context, k flags.Key) error {
+	if !slices.Contains(systemNames, k.Tenant) {
+		return nil
+	}
+	inner, err := s.isNamespace(ctx, k.Feature)
+	if err != nil {
+		return err
+	}
+	if inner {
+		return fmt.Errorf("%s is a key of the namespace %s, which lies inside %s: rename the tenant, or move one namespace",
+			s.ns.entry(k), s.ns.entry(flags.Key{Feature: k.Feature}), s.ns)
+	}
+	return nil
+}
+
+// isNamespace tells whether <ns><feature>: is a namespace of its own: it has a meta
+// or a lease. A store's own entries are strings, so they cannot be mistaken for it.
+func (s *Store) isNamespace(ctx context.Context, feature string) (bool, error) {
+	inner := s.ns.entry(flags.Key{Feature: feature})
+	p := s.client.Pipeline()
+	meta := p.HExists(ctx, inner+nameMeta, fieldGeneration)
+	lease := p.HExists(ctx, inner+nameLease, leaseTerm)
+	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
+		return false, err
+	}
+	for _, cmd := range []*redis.BoolCmd{meta, lease} {
+		if err := cmd.Err(); err != nil && !isWrongType(err) {
+			return false, err
+		}
+	}
+	return meta.Val() || lease.Val(), nil
+}
