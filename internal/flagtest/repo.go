@@ -233,3 +233,18 @@ func (r *GitRepo) In(dir string) *GitRepo {
 	other.Dir = dir
 	return &other
 }
+
+// Setenv puts Env into the test's own environment, for code under test that
+// runs git itself. It cannot be used in parallel tests.
+func (r *GitRepo) Setenv() {
+	r.t.Helper()
+	t, ok := r.t.(interface{ Setenv(key, value string) })
+	if !ok {
+		r.t.Fatal("this test cannot set its environment")
+	}
+	for _, kv := range r.Env() {
+		if name, value, ok := strings.Cut(kv, "="); ok && os.Getenv(name) != value {
+			t.Setenv(name, value)
+		}
+	}
+}
