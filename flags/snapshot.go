@@ -2,7 +2,6 @@ package flags
 
 import (
 	"crypto/sha256"
-	"hash/maphash"
 	"iter"
 	"math/bits"
 	"unsafe"
@@ -12,9 +11,10 @@ import (
 // concurrent use, and holds no pointer per entry, so that a garbage collection
 // passes over it in no time however many entries there are.
 //
-// Entries are rows of fixed size. All else lies in an arena, written once and
-// addressed by 32-bit offsets, each encoding stored once however often it
-// occurs:
+// An entry is a row of fixed size. A tenant's rows lie together, in a small
+// hash table of their own, so that the decisions of one request touch little
+// memory. All else lies in an arena, written once and addressed by 32-bit
+// offsets, each encoding stored once however often it occurs:
 //
 //	text   uvarint length, bytes
 //	rules  [text salt] [cohort list, see appendCohorts], as the row's bits say
@@ -24,32 +24,22 @@ import (
 type Snapshot struct {
 	base, tail string
 
-	features []featureSlot // by feature number; a removed feature keeps its row
+	features []featureSlot // by feature number; a removed feature keeps its place
 	order    []uint32      // the numbers of those that have entries, by name
-	names    []nameSlot    // open addressing over names
-	rows     []row         // open addressing over (feature, tenant): tenants' own entries
-	used     int           // rows that are not empty, deleted ones included
+	names    []nameSlot    // hash table of those
+	tenants  []tenantSlot  // hash table of the tenants that have entries of their own
+	known    int           // tenants in it
+	rows     []row         // the tenants' rows, place by place as their slots say
 	live     int           // entries, tenants' and features' own together
 }
 
-// row is one entry: a tenant's own in Snapshot.rows, a feature's own in its
-// featureSlot.
+// row is one entry.
 type row struct {
-	tag     uint32 // part of the hash, so that a probe reads the arena only where a match is all but certain
-	feature uint32 // number of the feature
-	name    uint32 // text: the tenant
+	feature uint32 // its number
 	version uint32 // text
 	rules   uint32 // what bits say
 	bits    uint32 // percentage and the flags below; 0 is an empty place
 }
-
-type featureSlot struct {
-	name    uint32 // text
-	tenants uint32 // how many tenants have an entry of their own
-	own     row    // the feature's own entry, bits 0 if it has none
-}
-
-type nameSlot struct{ tag, id uint32 } // id is the feature's number + 1, 0 is an empty place
 
 const (
 	rowPct     = 1<<17 - 1
@@ -60,9 +50,18 @@ const (
 	rowCohorts = 1 << 21
 )
 
-// seed keys every hash table of the process: nobody outside can choose names
-// that collide.
-var seed = maphash.MakeSeed()
+type featureSlot struct {
+	own     row    // the feature's own entry, bits 0 if it has none
+	name    uint32 // text
+	tenants uint32 // how many tenants have an entry of their own
+}
+
+// The tag of a slot is part of the hash of its name: a search reads the arena
+// only where a match is all but certain.
+type (
+	nameSlot   struct{ tag, id uint32 }                // id is the feature's number + 1; 0 is an empty place
+	tenantSlot struct{ tag, name, start, size uint32 } // rows[start:start+size] are its own; size 0 is an empty place
+)
 
 // Decide is [Decide] over the tenant's entry, else the feature's own.
 func (s *Snapshot) Decide(feature, tenant, user string) Decision {
@@ -70,59 +69,78 @@ func (s *Snapshot) Decide(feature, tenant, user string) Decision {
 	if !ok {
 		return Decision{Reason: ReasonNoConfig}
 	}
-	f := &s.features[id]
-	r, of := &f.own, DefaultTenant
-	if f.tenants > 0 {
-		if i := s.find(id, tenant, maphash.String(seed, tenant)); i >= 0 {
+	r, of := &s.features[id].own, DefaultTenant
+	if s.features[id].tenants > 0 {
+		if i := s.find(s.tenantRows(tenant), id); i >= 0 {
 			r, of = &s.rows[i], tenant
 		}
 	}
 	var sum [sha256.Size]byte
-	return s.decide(r, of, keyOf(tenant, user), &sum, false)
-}
-
-// decide applies the rules to one row. When hashed is false, sum is scratch
-// space, filled with the hash of the key if a rule needs it.
-func (s *Snapshot) decide(r *row, tenant, key string, sum *[sha256.Size]byte, hashed bool) Decision {
-	bits := r.bits
-	if bits == 0 {
+	how, bucket := s.judge(r, keyOf(tenant, user), &sum, false)
+	if how == noConfig {
 		return Decision{Reason: ReasonNoConfig}
 	}
-	d := Decision{Version: s.text(r.version), Tenant: tenant}
-	if bits&rowEnabled == 0 {
-		d.Reason = ReasonDisabled
-		return d
+	return Decision{On: how >= hashOn, Reason: reasons[how], Version: s.text(r.version), Tenant: of, Bucket: bucket}
+}
+
+// outcome is a decision without its texts.
+type outcome uint8
+
+const (
+	noConfig outcome = iota
+	disabled
+	hashOff
+	hashOn // this one and those below are on
+	member
+	full
+)
+
+var reasons = [...]Reason{
+	noConfig: ReasonNoConfig, disabled: ReasonDisabled, hashOff: ReasonHash,
+	hashOn: ReasonHash, member: ReasonCohort, full: ReasonFull,
+}
+
+// judge applies the rules to one row. When hashed is false, sum is scratch
+// space, filled with the hash of the key if a rule needs it.
+func (s *Snapshot) judge(r *row, key string, sum *[sha256.Size]byte, hashed bool) (outcome, Pct) {
+	bits := r.bits
+	switch {
+	case bits == 0:
+		return noConfig, 0
+	case bits&rowEnabled == 0:
+		return disabled, 0
 	}
 	if bits&rowCohorts != 0 {
 		c := s.cohorts(r)
-		in := c.plain > 0 && c.hasPlain(key)
-		if !in && c.hashed > 0 {
+		if c.plain > 0 && c.hasPlain(key) {
+			return member, 0
+		}
+		if c.hashed > 0 {
 			if !hashed {
 				*sum, hashed = sumKey(key), true
 			}
-			in = c.hasHashed(key, sum)
-		}
-		if in {
-			d.On, d.Reason = true, ReasonCohort
-			return d
+			if c.hasHashed(key, sum) {
+				return member, 0
+			}
 		}
 	}
 	pct := Pct(bits & rowPct)
 	if pct >= Full {
-		d.On, d.Reason = true, ReasonFull
-		return d
+		return full, 0
 	}
-	d.Reason = ReasonHash
+	var bucket Pct
 	if bits&rowSalted != 0 {
-		d.Bucket = saltedBucket(s.text(r.rules), key)
+		bucket = saltedBucket(s.text(r.rules), key)
 	} else {
 		if !hashed {
 			*sum = sumKey(key)
 		}
-		d.Bucket = plainBucket(sum)
+		bucket = plainBucket(sum)
 	}
-	d.On = d.Bucket < pct
-	return d
+	if bucket < pct {
+		return hashOn, bucket
+	}
+	return hashOff, bucket
 }
 
 // Entry returns what decides for a tenant: its own entry, or the feature's. Its
@@ -133,7 +151,7 @@ func (s *Snapshot) Entry(feature, tenant string) (Entry, string) {
 	if !ok {
 		return Entry{}, ""
 	}
-	if i := s.find(id, tenant, maphash.String(seed, tenant)); i >= 0 {
+	if i := s.find(s.tenantRows(tenant), id); i >= 0 {
 		return s.entry(&s.rows[i]), tenant
 	}
 	if own := &s.features[id].own; own.bits != 0 {
@@ -145,17 +163,19 @@ func (s *Snapshot) Entry(feature, tenant string) (Entry, string) {
 // Len is the number of entries.
 func (s *Snapshot) Len() int { return s.live }
 
-// Size is the memory held, in bytes.
+// Size is the memory held, in bytes, what is shared with other snapshots
+// included.
 func (s *Snapshot) Size() int {
 	return len(s.base) + len(s.tail) + cap(s.rows)*int(unsafe.Sizeof(row{})) +
-		cap(s.features)*int(unsafe.Sizeof(featureSlot{})) + 8*cap(s.names) + 4*cap(s.order)
+		cap(s.features)*int(unsafe.Sizeof(featureSlot{})) + cap(s.tenants)*int(unsafe.Sizeof(tenantSlot{})) +
+		cap(s.names)*int(unsafe.Sizeof(nameSlot{})) + cap(s.order)*4
 }
 
 // Features yields the names of all features that have an entry, in order.
 func (s *Snapshot) Features() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, id := range s.order {
-			if !yield(s.text(s.features[id].name)) {
+			if !yield(s.name(id)) {
 				return
 			}
 		}
@@ -167,14 +187,16 @@ func (s *Snapshot) Entries() iter.Seq2[Key, Entry] {
 	return func(yield func(Key, Entry) bool) {
 		for _, id := range s.order {
 			f := &s.features[id]
-			if f.own.bits != 0 && !yield(Key{s.text(f.name), DefaultTenant}, s.entry(&f.own)) {
+			if f.own.bits != 0 && !yield(Key{s.name(id), DefaultTenant}, s.entry(&f.own)) {
 				return
 			}
 		}
-		for i := range s.rows {
-			r := &s.rows[i]
-			if r.bits&rowUsed != 0 && !yield(Key{s.text(s.features[r.feature].name), s.text(r.name)}, s.entry(r)) {
-				return
+		for _, t := range s.tenants {
+			for i := range t.size {
+				r := &s.rows[t.start+i]
+				if r.bits&rowUsed != 0 && !yield(Key{s.name(r.feature), s.text(t.name)}, s.entry(r)) {
+					return
+				}
 			}
 		}
 	}
@@ -196,7 +218,7 @@ func (s *Snapshot) featureID(name string) (uint32, bool) {
 	if n == 0 {
 		return 0, false
 	}
-	h := maphash.String(seed, name)
+	h := hashString(name)
 	for i, _ := bits.Mul64(h, n); ; i++ {
 		if i == n {
 			i = 0
@@ -205,38 +227,61 @@ func (s *Snapshot) featureID(name string) (uint32, bool) {
 		if p.id == 0 {
 			return 0, false
 		}
-		if p.tag == uint32(h) && s.text(s.features[p.id-1].name) == name {
+		if p.tag == uint32(h) && equalText(s.at(s.features[p.id-1].name), name) {
 			return p.id - 1, true
 		}
 	}
 }
 
-// find returns where the tenant's own entry stands in rows, or -1.
-func (s *Snapshot) find(id uint32, tenant string, tenantHash uint64) int {
-	n := uint64(len(s.rows))
+// tenantRows returns the slot of a tenant, the zero slot if it has none.
+func (s *Snapshot) tenantRows(tenant string) tenantSlot {
+	if i := s.tenantIndex(tenant); i >= 0 {
+		return s.tenants[i]
+	}
+	return tenantSlot{}
+}
+
+func (s *Snapshot) tenantIndex(tenant string) int {
+	n := uint64(len(s.tenants))
 	if n == 0 {
 		return -1
 	}
-	h := pairHash(id, tenantHash)
+	h := hashString(tenant)
 	for i, _ := bits.Mul64(h, n); ; i++ {
 		if i == n {
 			i = 0
 		}
-		r := &s.rows[i]
-		if r.bits == 0 {
+		t := &s.tenants[i]
+		if t.size == 0 {
 			return -1
 		}
-		if r.tag == uint32(h) && r.feature == id && r.bits&rowUsed != 0 && s.text(r.name) == tenant {
+		if t.tag == uint32(h) && equalText(s.at(t.name), tenant) {
 			return int(i)
 		}
 	}
 }
 
-// pairHash spreads one tenant's features over the table. Its high bits choose
-// the place, the low ones are the tag.
-func pairHash(id uint32, tenantHash uint64) uint64 {
-	hi, lo := bits.Mul64(tenantHash^uint64(id+1)*0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
-	return hi ^ lo
+// find returns where a feature's row stands among a tenant's, or -1.
+func (s *Snapshot) find(t tenantSlot, id uint32) int {
+	i := rowPlace(id, t.size)
+	for range t.size {
+		r := &s.rows[t.start+i]
+		if r.feature == id && r.bits&rowUsed != 0 {
+			return int(t.start + i)
+		}
+		if r.bits == 0 {
+			return -1
+		}
+		if i++; i == t.size {
+			i = 0
+		}
+	}
+	return -1
+}
+
+// rowPlace is the place, of size, where the search for a feature begins.
+func rowPlace(id, size uint32) uint32 {
+	return uint32(uint64(id*0x9E3779B1) * uint64(size) >> 32)
 }
 
 func (s *Snapshot) at(off uint32) string {
@@ -248,6 +293,8 @@ func (s *Snapshot) at(off uint32) string {
 
 func (s *Snapshot) text(off uint32) string { return text(s.at(off)) }
 
+func (s *Snapshot) name(id uint32) string { return s.text(s.features[id].name) }
+
 // text reads a text. Nearly all are shorter than 128 bytes and have their
 // length in one byte.
 func text(s string) string {
@@ -256,6 +303,15 @@ func text(s string) string {
 	}
 	n, size := uvarint(s)
 	return s[size : size+n]
+}
+
+// equalText is text(s) == want, without a call for the usual lengths.
+func equalText(s, want string) bool {
+	n := len(want)
+	if n < 8 || n > 16 {
+		return text(s) == want
+	}
+	return int(s[0]) == n && u64(s, 1) == u64(want, 0) && u64(s, n-7) == u64(want, n-8)
 }
 
 func uvarint(s string) (n, size int) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"math/bits"
 	"slices"
 )
@@ -65,7 +64,7 @@ func (c cohortList) hasPlain(key string) bool {
 		return false
 	}
 	n := uint64(len(c.table) / 4)
-	for i, _ := bits.Mul64(maphash.String(seed, key), n); ; i++ {
+	for i, _ := bits.Mul64(hashString(key), n); ; i++ {
 		if i == n {
 			i = 0
 		}
@@ -132,11 +131,6 @@ func hashedMember(digest string) string {
 	return string(b)
 }
 
-func u32(s string, i int) uint32 {
-	s = s[i : i+4]
-	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
-}
-
 func textSize(n int) int {
 	size := 1
 	for m := n; m >= 0x80; m >>= 7 {
@@ -185,7 +179,7 @@ func appendCohorts(b []byte, members []string) []byte {
 
 func putMember(table []byte, m string, off uint32) {
 	n := uint64(len(table) / 4)
-	for i, _ := bits.Mul64(maphash.String(seed, m), n); ; i++ {
+	for i, _ := bits.Mul64(hashString(m), n); ; i++ {
 		if i == n {
 			i = 0
 		}

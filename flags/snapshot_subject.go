@@ -2,7 +2,6 @@ package flags
 
 import (
 	"crypto/sha256"
-	"hash/maphash"
 	"iter"
 )
 
@@ -10,18 +9,18 @@ import (
 // what depends on the subject alone, the hash of its key above all, is computed
 // once, in [Snapshot.For]. It is immutable; copies are independent.
 type Subject struct {
-	snap       *Snapshot
-	tenant     string
-	key        string
-	tenantHash uint64
-	sum        [sha256.Size]byte
+	snap   *Snapshot
+	tenant string
+	key    string
+	rows   tenantSlot
+	sum    [sha256.Size]byte
 }
 
 // For prepares the decisions of one subject. The key is user, or tenant where
 // user is empty.
 func (s *Snapshot) For(tenant, user string) Subject {
 	key := keyOf(tenant, user)
-	return Subject{snap: s, tenant: tenant, key: key, tenantHash: maphash.String(seed, tenant), sum: sumKey(key)}
+	return Subject{snap: s, tenant: tenant, key: key, rows: s.tenantRows(tenant), sum: sumKey(key)}
 }
 
 // Decide is [Snapshot.Decide] for this subject. Unless the entry has a salt,
@@ -31,7 +30,12 @@ func (s *Subject) Decide(feature string) Decision {
 	if !ok {
 		return Decision{Reason: ReasonNoConfig}
 	}
-	return s.decide(id)
+	r, of := s.row(id)
+	how, bucket := s.snap.judge(r, s.key, &s.sum, true)
+	if how == noConfig {
+		return Decision{Reason: ReasonNoConfig}
+	}
+	return Decision{On: how >= hashOn, Reason: reasons[how], Version: s.snap.text(r.version), Tenant: of, Bucket: bucket}
 }
 
 // All yields the decision of every feature, in order of their names, those
@@ -39,7 +43,15 @@ func (s *Subject) Decide(feature string) Decision {
 func (s *Subject) All() iter.Seq2[string, Decision] {
 	return func(yield func(string, Decision) bool) {
 		for _, id := range s.snap.order {
-			if !yield(s.snap.text(s.snap.features[id].name), s.decide(id)) {
+			var d Decision
+			r, of := s.row(id)
+			how, bucket := s.snap.judge(r, s.key, &s.sum, true)
+			if how == noConfig {
+				d.Reason = ReasonNoConfig
+			} else {
+				d = Decision{On: how >= hashOn, Reason: reasons[how], Version: s.snap.text(r.version), Tenant: of, Bucket: bucket}
+			}
+			if !yield(s.snap.name(id), d) {
 				return
 			}
 		}
@@ -52,13 +64,12 @@ func (s *Snapshot) All(tenant, user string) iter.Seq2[string, Decision] {
 	return sub.All()
 }
 
-func (s *Subject) decide(id uint32) Decision {
-	f := &s.snap.features[id]
-	r, of := &f.own, DefaultTenant
-	if f.tenants > 0 {
-		if i := s.snap.find(id, s.tenant, s.tenantHash); i >= 0 {
-			r, of = &s.snap.rows[i], s.tenant
+// row returns the row that decides about a feature, and whose it is.
+func (s *Subject) row(id uint32) (*row, string) {
+	if s.rows.size > 0 {
+		if i := s.snap.find(s.rows, id); i >= 0 {
+			return &s.snap.rows[i], s.tenant
 		}
 	}
-	return s.snap.decide(r, of, s.key, &s.sum, true)
+	return &s.snap.features[id].own, DefaultTenant
 }
