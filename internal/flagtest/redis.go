@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,13 +20,16 @@ import (
 // RedisServer is one private redis-server on loopback. Its methods fail the test
 // rather than return an error.
 type RedisServer struct {
-	t    testing.TB
-	dir  string
-	port int
-	user string // "user:password@" for URL and CLI, when Auth was called
-	conf []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	t     testing.TB
+	dir   string
+	port  int
+	tls   bool
+	user  string // "user:password@" for URL and CLI, when Auth was called
+	query string // "?…" for URL
+	lead  []string
+	conf  []string
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
 }
 
 // Redis starts a redis-server of the test's own on a free port of 127.0.0.1, and
@@ -34,8 +38,16 @@ type RedisServer struct {
 // redis-server as it is.
 func Redis(t testing.TB, conf ...string) *RedisServer {
 	t.Helper()
-	Need(t, "redis-server")
-	r := &RedisServer{t: t, dir: shortDir(t), conf: conf}
+	return redisServer(t, nil, append([]string{
+		"--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",
+	}, conf...))
+}
+
+// redisServer starts a server with lead before and conf after its own arguments.
+func redisServer(t testing.TB, lead, conf []string, tls ...string) *RedisServer {
+	t.Helper()
+	Need(t, "redis-server", "redis-cli")
+	r := &RedisServer{t: t, dir: shortDir(t), lead: lead, conf: conf, tls: len(tls) > 0}
 	for range 20 { // another process may take the port between the look and the start
 		r.port = freePort(t)
 		if r.start() == nil {
@@ -77,11 +89,13 @@ func freePort(t testing.TB) int {
 }
 
 func (r *RedisServer) start() error {
-	args := append([]string{
-		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "no",
-		"--unixsocket", r.socket(), "--logfile", filepath.Join(r.dir, "log"),
-		"--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",
-	}, r.conf...)
+	ports := []string{"--port", strconv.Itoa(r.port)}
+	if r.tls {
+		ports = tlsPort(r.port)
+	}
+	args := slices.Concat(r.lead, ports, []string{
+		"--bind", "127.0.0.1", "--dir", r.dir, "--unixsocket", r.socket(), "--logfile", filepath.Join(r.dir, "log"),
+	}, r.conf)
 	cmd := exec.Command("redis-server", args...)
 	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
@@ -140,13 +154,28 @@ func (r *RedisServer) Port() int { return r.port }
 
 // URL is the server's address as a user writes it, redis://127.0.0.1:port, with
 // the credentials that Auth gave.
-func (r *RedisServer) URL() string { return "redis://" + r.user + r.Addr() }
+func (r *RedisServer) URL() string {
+	if r.tls {
+		return "rediss://" + r.user + r.Addr() + r.query
+	}
+	return "redis://" + r.user + r.Addr()
+}
 
 // SocketURL is the same server's address by its unix socket.
 func (r *RedisServer) SocketURL() string { return "unix://" + r.user + r.socket() }
 
 // Auth makes URL, SocketURL and CLI log in as this user from now on.
 func (r *RedisServer) Auth(user, password string) { r.user = user + ":" + password + "@" }
+
+// Running tells whether the server's process is there, paused or not.
+func (r *RedisServer) Running() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
+}
 
 // Kill ends the server as kill -9 does and waits until it is gone. It is harmless
 // on one that is gone already.
@@ -204,7 +233,6 @@ func (r *RedisServer) TryCLI(args ...string) (string, error) {
 	if user, password, ok := strings.Cut(strings.TrimSuffix(r.user, "@"), ":"); ok {
 		all = append(all, "--no-auth-warning", "--user", user, "--pass", password)
 	}
-	Need(r.t, "redis-cli")
 	cmd := exec.Command("redis-cli", append(all, args...)...)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSuffix(string(out), "\n"), err

@@ -43,3 +43,44 @@ func TestRedisThatRemembers(t *testing.T) {
 		t.Errorf("GET k after kill -9 = %q, want v", got)
 	}
 }
+
+func TestClusterReplacesALostMaster(t *testing.T) {
+	c := flagtest.Cluster(t)
+	lost := c.MasterOf("k")
+	lost.CLI("SET", "k", "v")
+	lost.CLI("WAIT", "1", "0")
+	lost.Kill()
+	c.Await()
+	if got := c.MasterOf("k").CLI("GET", "k"); got != "v" {
+		t.Errorf("after the failover GET k = %q", got)
+	}
+	slot := c.Slot("k")
+	to := c.MasterOf("other-key-elsewhere")
+	if from := c.MasterOf("k"); from != to {
+		c.Move(slot, from, to)
+	}
+	if got := to.CLI("GET", "k"); got != "v" {
+		t.Errorf("after moving its slot GET k = %q", got)
+	}
+}
+
+func TestSentinelPromotesTheReplica(t *testing.T) {
+	s := flagtest.Sentinel(t)
+	s.Master.CLI("SET", "k", "v")
+	s.Master.CLI("WAIT", "1", "0")
+	s.Master.Kill()
+	s.AwaitFailover()
+	if got := s.Replica.CLI("GET", "k"); got != "v" {
+		t.Errorf("after the failover GET k = %q", got)
+	}
+}
+
+func TestRedisTLSRefusesPlainConnections(t *testing.T) {
+	r, files := flagtest.RedisTLS(t)
+	if got := r.CLI("PING"); got != "PONG" {
+		t.Fatalf("PING over the socket = %q", got)
+	}
+	if !strings.HasPrefix(r.URL(), "rediss://") || files.CA == "" {
+		t.Errorf("URL %s, CA %q", r.URL(), files.CA)
+	}
+}
