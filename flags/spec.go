@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"iter"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -22,9 +21,9 @@ type Spec struct {
 	src      []byte
 	sum      func() string
 	segments *segmentTable
-	names    []string // sorted
-	features map[string]*Feature
-	doc      []featureRow // in the order of the document
+	names    []string         // sorted
+	index    map[string]int32 // into doc
+	doc      []featureRow     // in the order of the document
 	entries  int
 }
 
@@ -38,10 +37,11 @@ type Feature struct {
 	Ramp        jsontext.Value // the guard as written, nil without one
 	Own         *Override      // what the feature itself says; what it leaves out has the default
 
-	def      Entry // Own over the defaults: the __default__ entry
-	rows     []tenantRow
-	byName   []int32 // rows sorted by name, nil when rows are
-	segments bool    // Own or a tenant names a segment
+	def     Entry // Own over the defaults: the __default__ entry
+	rows    []tenantRow
+	byName  []int32  // rows sorted by name, nil when rows are
+	uses    []string // segments that Own or a tenant names
+	members int      // cohort members of all entries
 }
 
 // Override is what a feature or a tenant says for itself, as written: a nil or
@@ -102,7 +102,12 @@ func digester(src []byte) func() string {
 func (s *Spec) Features() []string { return s.names }
 
 // Feature is the feature of that name, or nil.
-func (s *Spec) Feature(name string) *Feature { return s.features[name] }
+func (s *Spec) Feature(name string) *Feature {
+	if i, ok := s.index[name]; ok {
+		return s.doc[i].feature
+	}
+	return nil
+}
 
 // Len is the number of entries that land in Redis.
 func (s *Spec) Len() int { return s.entries }
@@ -126,7 +131,7 @@ func (s *Spec) Segments() []string {
 // Entry is the feature resolved for the tenant: the tenant's own entry where
 // it has one, else the feature's. It is false when there is no such feature.
 func (s *Spec) Entry(feature, tenant string) (Entry, bool) {
-	f := s.features[feature]
+	f := s.Feature(feature)
 	if f == nil {
 		return Entry{}, false
 	}
@@ -138,7 +143,7 @@ func (s *Spec) Entry(feature, tenant string) (Entry, bool) {
 func (s *Spec) Entries() iter.Seq2[Key, Entry] {
 	return func(yield func(Key, Entry) bool) {
 		for _, name := range s.names {
-			f := s.features[name]
+			f := s.Feature(name)
 			if !yield(Key{name, DefaultTenant}, f.def) {
 				return
 			}
@@ -163,10 +168,8 @@ func (f *Feature) Entry(tenant string) Entry {
 
 // Tenant is what the feature says for this tenant, or nil.
 func (f *Feature) Tenant(name string) *Override {
-	n := len(f.rows)
-	i := sort.Search(n, func(i int) bool { return f.row(i).name >= name })
-	if i < n && f.row(i).name == name {
-		return f.row(i).over
+	if i := f.find(name); i >= 0 {
+		return f.rows[i].over
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ package schema
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -63,13 +62,4 @@ func (es Errors) Unwrap() []error {
 		out[i] = e
 	}
 	return out
-}
-
-func (es Errors) sort() {
-	slices.SortStableFunc(es, func(a, b *Error) int {
-		if a.offset != b.offset {
-			return a.offset - b.offset
-		}
-		return strings.Compare(a.Problem, b.Problem)
-	})
 }

@@ -1,0 +1,44 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+)
+
+// small bounds documents that are read as a whole: policies, evidence, settings.
+var small = Limits{Bytes: 4 << 20}
+
+// Decode reads a small document (at most 4 MiB) into v: [Check], then the
+// schema of that short name, then v's fields, of which none may be unknown.
+// The error is [Errors]; then v is not to be used.
+func Decode(name, file string, src []byte, v any) error {
+	if err := Check(file, src, small); err != nil {
+		return err
+	}
+	r := NewReport(file, src)
+	doc, err := Value(src)
+	if err != nil {
+		r.Add(0, "", err.Error(), "")
+		return r.Err()
+	}
+	r.AddProblems(0, "", Lookup(name, "").Validate(doc))
+	if err := r.Err(); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(src, v, json.RejectUnknownMembers(true)); err != nil {
+		var se *json.SemanticError
+		at, pointer, problem := 0, "", err.Error()
+		if errors.As(err, &se) {
+			pointer = string(se.JSONPointer)
+			at = locate(src, []Problem{{Pointer: pointer}})[0]
+			problem = fmt.Sprintf("cannot be read as %v", se.GoType)
+			if se.Err != nil {
+				problem = se.Err.Error()
+			}
+		}
+		r.Add(at, pointer, problem, "")
+	}
+	return r.Err()
+}
