@@ -108,8 +108,6 @@ func loadClone(dir string, cur current) (c *clone, err error) {
 
 func (c *clone) open() {
 	c.store = filesystem.NewStorageWithOptions(osfs.New(c.dir), cache.NewObjectLRU(objectCache), filesystem.Options{
-		// The folder is locked for us, so packs change only by our own hand.
-		ExclusiveAccess: true,
 		KeepDescriptors: true,
 	})
 }

@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -242,9 +243,9 @@ func (r *remote) classify(ctx context.Context, err error) (why error, detail str
 		return ErrNoBranch, "the repository is empty"
 	case isHostKey(err):
 		return ErrHostKey, "add the server's key to known_hosts (ssh-keyscan shows it; compare it with what its owner publishes)"
-	case errors.As(err, &unexpected) && sha256Advert(unexpected.Data):
+	case errors.As(err, &unexpected) && bytes.Contains(unexpected.Data, []byte("object-format=sha256")):
 		return ErrSHA256, ""
-	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrDamaged):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNoBranch):
 		return err, ""
 	case errors.As(err, &keyErr) && keyErr.Timeout():
 		return context.DeadlineExceeded, ""
@@ -252,20 +253,6 @@ func (r *remote) classify(ctx context.Context, err error) (why error, detail str
 		return ErrDenied, "git refuses a repository that another user owns (see safe.directory in git-config)"
 	}
 	return nil, r.scrub(text)
-}
-
-// sha256Advert tells whether a line of an advertisement, which go-git could not
-// read, names objects by SHA-256.
-func sha256Advert(line []byte) bool {
-	if len(line) < 65 {
-		return false
-	}
-	for _, c := range line[:64] {
-		if !strings.ContainsRune("0123456789abcdef", rune(c)) {
-			return false
-		}
-	}
-	return true
 }
 
 // scrub takes the credentials out of a text, its line ends and control
