@@ -83,6 +83,23 @@ func (s *Snapshot) Decide(feature, tenant, user string) Decision {
 	return Decision{On: how >= hashOn, Reason: reasons[how], Version: s.text(r.version), Tenant: of, Bucket: bucket}
 }
 
+// Enabled is Decide(feature, tenant, user).On, a little faster.
+func (s *Snapshot) Enabled(feature, tenant, user string) bool {
+	id, ok := s.featureID(feature)
+	if !ok {
+		return false
+	}
+	r := &s.features[id].own
+	if s.features[id].tenants > 0 {
+		if i := s.find(s.tenantRows(tenant), id); i >= 0 {
+			r = &s.rows[i]
+		}
+	}
+	var sum [sha256.Size]byte
+	how, _ := s.judge(r, keyOf(tenant, user), &sum, false)
+	return how >= hashOn
+}
+
 // outcome is a decision without its texts.
 type outcome uint8
 

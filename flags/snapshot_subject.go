@@ -38,6 +38,17 @@ func (s *Subject) Decide(feature string) Decision {
 	return Decision{On: how >= hashOn, Reason: reasons[how], Version: s.snap.text(r.version), Tenant: of, Bucket: bucket}
 }
 
+// Enabled is Decide(feature).On, a little faster.
+func (s *Subject) Enabled(feature string) bool {
+	id, ok := s.snap.featureID(feature)
+	if !ok {
+		return false
+	}
+	r, _ := s.row(id)
+	how, _ := s.snap.judge(r, s.key, &s.sum, true)
+	return how >= hashOn
+}
+
 // All yields the decision of every feature, in order of their names, those
 // without an entry for this subject (no-config) included.
 func (s *Subject) All() iter.Seq2[string, Decision] {

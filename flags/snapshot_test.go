@@ -85,6 +85,9 @@ func checkSnapshot(t *testing.T, r *rand.Rand, s *Snapshot, m map[Key]Entry, fea
 		if got := sub.Decide(f); got != w {
 			t.Fatalf("For(%s, %s).Decide(%s) = %+v, want %+v", tn, u, f, got, w)
 		}
+		if s.Enabled(f, tn, u) != w.On || sub.Enabled(f) != w.On {
+			t.Fatalf("Enabled(%s, %s, %s) is not what Decide says: %+v", f, tn, u, w)
+		}
 	}
 	last, n := "", 0
 	for f, got := range s.All("tenant-1", "user-7") {
