@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"flags":              {"schema"},
 	"signing":            {},
 	"pii":                {},
+	"migrate":            {"flags", "schema"},
 	"signing/keyless":    {"signing"},
 	"trust":              {"flags", "signing", "schema"},
 	"ramp":               {"flags", "schema"},
