@@ -29,8 +29,7 @@ func (l *Local) History(ctx context.Context, rev string, paths ...string) ([]Com
 	if err != nil {
 		return nil, err
 	}
-	// NUL cannot stand in a commit, so it parts the fields; messages come last.
-	args := []string{"log", "--format=tformat:%H%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B%x00", hash, "--"}
+	args := []string{"log", logFormat, hash, "--"}
 	out, err := l.git(ctx, nil, append(args, paths...)...)
 	if err != nil {
 		return nil, err
@@ -44,7 +43,7 @@ func (l *Local) Commit(ctx context.Context, rev string) (Commit, error) {
 	if err != nil {
 		return Commit{}, err
 	}
-	out, err := l.git(ctx, nil, "log", "-1", "--format=tformat:%H%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B%x00", hash, "--")
+	out, err := l.git(ctx, nil, "log", "-1", logFormat, hash, "--")
 	if err != nil {
 		return Commit{}, err
 	}
@@ -54,6 +53,10 @@ func (l *Local) Commit(ctx context.Context, rev string) (Commit, error) {
 	}
 	return cs[0], nil
 }
+
+// logFormat is what [parseLog] reads. NUL cannot stand in a commit, so it parts the fields; messages
+// come last.
+const logFormat = "--format=tformat:%H%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B%x00"
 
 func parseLog(out []byte) ([]Commit, error) {
 	const fields = 9

@@ -213,7 +213,7 @@ func (l *Log) count(e *entryLog, c change, when time.Time) {
 	case c.to < c.from:
 		e.downs++
 		e.downAt = when
-		if c.bot() && strings.HasPrefix(c.after.Ramped.Reason, abortedPrefix) {
+		if c.bot() && strings.HasPrefix(strings.TrimPrefix(c.after.Ramped.Reason, resumedPrefix), abortedPrefix) {
 			e.aborts++
 		}
 	}

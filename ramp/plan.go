@@ -1,8 +1,8 @@
 package ramp
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,11 +22,15 @@ type Run struct {
 	// Nil: that and every tenant that the spec lists.
 	Tenants []string
 	Budget  Budget
+	// Resumed features forget their lowerings, aborts and reverts: a person said so.
+	Resumed []string
 
 	// History is what happened to an entry, [Log.History] say. Nil: nothing ever did.
 	History func(flags.Key) History
 	// Past is the evidence of earlier runs, newest first, for guards that ask for several greens.
 	Past []Observation
+	// Replay takes History as it is told, greens and waves included, as a record has it.
+	Replay bool
 }
 
 // Budget bounds how much one run may raise. Zero values are no bound.
@@ -44,8 +48,12 @@ type Observation struct {
 // Outcome is a decision with the history it was made from.
 type Outcome struct {
 	Decision
-	History History
+	History History `json:"-"`
+	Resumed bool    `json:"resumed,omitzero"` // it tells that a person resumed the feature
 }
+
+// Moves reports whether the outcome leaves something in the spec.
+func (o *Outcome) Moves() bool { return o.Action != Hold || o.Resumed }
 
 // Plan decides each entry once, in the order of features and tenants, and then holds the ups that the
 // budget does not reach: those whose last step is the oldest go first. The error wraps [ErrGuard].
@@ -149,37 +157,37 @@ func (p *planner) feature(name string) error {
 			}
 		}
 	}
-	for _, t := range slices.Sorted(keys(p.listed)) { // listed, but unknown to the spec: it follows the feature
+	for _, t := range slices.Sorted(maps.Keys(p.listed)) { // listed, but unknown to the spec: it follows the feature
 		if t != flags.DefaultTenant && f.Tenant(t) == nil && g.wave(t) == len(g.Waves) {
 			whole.Tenants = append(whole.Tenants, t)
 		}
 	}
+	first := len(p.out)
 	if len(whole.Tenants) > 0 {
 		p.decide(f, &whole, g)
 	}
 	for i := range own {
 		p.decide(f, &own[i], g)
 	}
-	return nil
-}
-
-func keys(m map[string]bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
+	if len(p.out) > first && slices.Contains(p.Resumed, name) {
+		p.out[first].Resumed = true
+		p.out[first].Reason = resumedPrefix + p.out[first].Reason
 	}
+	return nil
 }
 
 func (p *planner) decide(f *flags.Feature, e *Entry, g *Guard) {
 	h := p.history(e.Key)
-	h.Behind = p.behind(f, g, e.Key.Tenant)
-	if g.Greens > 1 {
-		h.Greens = p.greens(e, g, &h)
+	if slices.Contains(p.Resumed, f.Name) {
+		h.Downs, h.Aborts, h.Reverted = 0, 0, ""
 	}
-	p.out = append(p.out, Outcome{Decide(e, g, p.Evidence, &h, p.Now), h})
+	if !p.Replay {
+		h.Behind = p.behind(f, g, e.Key.Tenant)
+		if g.Greens > 1 {
+			h.Greens = p.greens(e, g, &h)
+		}
+	}
+	p.out = append(p.out, Outcome{Decision: Decide(e, g, p.Evidence, &h, p.Now), History: h})
 }
 
 // behind is the first tenant of an earlier wave that is not at its goal for long enough.
@@ -252,19 +260,8 @@ func (p *planner) spend() {
 
 func (o *Outcome) shelve(why string) {
 	o.Approval = false
-	o.hold(CodeBudget, why, time.Time{})
-}
-
-// Moved are the outcomes that change a percentage.
-func Moved(all []Outcome) []Outcome {
-	var moved []Outcome
-	for _, o := range all {
-		if o.Action != Hold {
-			moved = append(moved, o)
-		}
+	if o.Resumed {
+		why = resumedPrefix + why
 	}
-	slices.SortStableFunc(moved, func(a, b Outcome) int {
-		return cmp.Or(cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Tenant, b.Tenant))
-	})
-	return moved
+	o.hold(CodeBudget, why, time.Time{})
 }
