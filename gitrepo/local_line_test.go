@@ -27,7 +27,7 @@ func TestLineFollowsTheFirstParent(t *testing.T) {
 	r.CommitFile("f.json", "far too long", "back")
 	l := checkout(t, r)
 	var got []string
-	err = l.Line(t.Context(), "HEAD", "f.json", 10, func(c gitrepo.Commit, data []byte) error {
+	err := l.Line(t.Context(), "HEAD", "f.json", 10, func(c gitrepo.Commit, data []byte) error {
 		got = append(got, fmt.Sprintf("%s=%s", c.Subject(), data))
 		if string(data) == "three" && !c.When.Equal(merged) {
 			t.Errorf("the merge is dated %s, want %s", c.When, merged)
