@@ -173,7 +173,7 @@ func (a *address) parseAuthority(rest string) error {
 		if !both {
 			login, master = "", userinfo
 		}
-		if master == "" {
+		if master == "" || strings.ContainsRune(master, ':') { // a login alone, perhaps
 			return errors.New("a sentinel:// address names its master: sentinel://mymaster@host1:26379,host2:26379/0")
 		}
 		a.master, userinfo = master, login
