@@ -111,7 +111,7 @@ func open(ctx context.Context, opt Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := openJournal(filepath.Join(opt.Dir, "journal"))
+	j, err := openJournal(journalDir(opt.Dir))
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +130,8 @@ func open(ctx context.Context, opt Options) (*Ledger, error) {
 	go func() { defer l.done.Done(); log.feed(ctx) }()
 	return l, nil
 }
+
+func journalDir(dir string) string { return filepath.Join(dir, "journal") }
 
 // VerifierKey is the public half of the log's key, in the form of golang.org/x/mod/sumdb/note.
 func (l *Ledger) VerifierKey() string { return l.verifier }

@@ -2,6 +2,7 @@ package receipt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -99,7 +100,7 @@ func Verify(ctx context.Context, dir, verifierKey string) (Report, error) {
 	}
 	v := verification{rep: &rep, cp: cp, anchored: anchored, fetcher: client.FileFetcher{Root: filepath.Join(dir, "log")},
 		tree: (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)}
-	if err := v.run(ctx, filepath.Join(dir, "journal")); err != nil {
+	if err := v.run(ctx, journalDir(dir)); err != nil {
 		return rep, err
 	}
 	return rep, nil
@@ -273,17 +274,13 @@ var ErrNoRecord = errors.New("no such receipt")
 
 // Prove returns the proof of record seq under the newest checkpoint in a ledger's folder.
 func Prove(ctx context.Context, dir string, seq uint64) (Proof, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "log", "checkpoint"))
+	cp, err := newestCheckpoint(dir)
 	if err != nil {
-		return Proof{}, fmt.Errorf("reading the checkpoint: %w", err)
-	}
-	var cp log.Checkpoint
-	if _, err := cp.Unmarshal(raw); err != nil {
-		return Proof{}, fmt.Errorf("reading the checkpoint: %w", err)
+		return Proof{}, err
 	}
 	var rec *Record
 	stop := errors.New("found")
-	if err := scan(filepath.Join(dir, "journal"), seq, func(r Record) error { rec = &r; return stop }); err != nil && err != stop {
+	if err := scan(journalDir(dir), seq, func(r Record) error { rec = &r; return stop }); err != nil && err != stop {
 		return Proof{}, err
 	}
 	if rec == nil || rec.Seq != seq {
@@ -300,7 +297,7 @@ func Prove(ctx context.Context, dir string, seq uint64) (Proof, error) {
 	if err != nil {
 		return Proof{}, fmt.Errorf("proving receipt %d: %w", seq, err)
 	}
-	return Proof{Seq: seq, Leaf: rec.Leaf[:], Salt: rec.Salt, Path: path, Size: cp.Size, Checkpoint: string(raw), Receipt: rec.Body}, nil
+	return Proof{Seq: seq, Leaf: rec.Leaf[:], Salt: rec.Salt, Path: path, Size: cp.Size, Checkpoint: string(cp.Note), Receipt: rec.Body}, nil
 }
 
 // Check checks the proof against the log's public key and, where the body is in it, the body against the leaf.
@@ -355,7 +352,7 @@ func anchoredCheckpoints(dir string, verifier note.Verifier, rep *Report) ([]log
 		cps = append(cps, *cp)
 	}
 	rep.Anchors = len(cps)
-	slices.SortStableFunc(cps, func(a, b log.Checkpoint) int { return compareUint(a.Size, b.Size) })
+	slices.SortStableFunc(cps, func(a, b log.Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	kept := cps[:0]
 	for _, cp := range cps {
 		if n := len(kept); n > 0 && kept[n-1].Size == cp.Size {
@@ -369,14 +366,4 @@ func anchoredCheckpoints(dir string, verifier note.Verifier, rep *Report) ([]log
 		}
 	}
 	return kept, nil
-}
-
-func compareUint(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
