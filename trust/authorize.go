@@ -107,7 +107,13 @@ type Answer struct {
 	Hint string
 }
 
-// Error is a line that says why the transition is not allowed.
+func (a *Answer) addRole(name string) {
+	if i, found := slices.BinarySearch(a.Roles, name); !found {
+		a.Roles = slices.Insert(a.Roles, i, name)
+	}
+}
+
+// Sentence is the answer on one line.
 func (a Answer) Sentence() string {
 	switch {
 	case a.Verdict == Allowed:
@@ -143,9 +149,7 @@ func (p *Policy) Authorize(r Request) Answer {
 		switch {
 		case ru.verdict == Allowed:
 			a.Covered = append(a.Covered, ru.Ruling)
-			if !slices.Contains(a.Roles, ru.Role) {
-				a.Roles = append(a.Roles, ru.Role)
-			}
+			a.addRole(ru.Role)
 			continue
 		case ru.verdict == Deferred && ru.notBefore.After(a.NotBefore):
 			a.NotBefore = ru.notBefore
@@ -153,7 +157,6 @@ func (p *Policy) Authorize(r Request) Answer {
 		a.Verdict = min(a.Verdict, ru.verdict)
 		a.Uncovered = append(a.Uncovered, ru.Ruling)
 	}
-	slices.Sort(a.Roles)
 	switch {
 	case a.Verdict == Deferred:
 		a.Reason = TooSoon
@@ -166,18 +169,16 @@ func (p *Policy) Authorize(r Request) Answer {
 const signHint = "have a maintainer sign it: propose sign --key cosign.key"
 
 // standing refuses signers who can do nothing at all, so that not even a change
-// without effect (other white space, another version) lands without one who counts.
+// without effect (other white space) lands without somebody who counts.
 func (j *judge) standing() Answer {
 	a := Answer{Reason: Unsigned, Hint: signHint}
+	sentence := "signed by " + j.who()
 	if len(j.counted) > 0 {
-		if slices.ContainsFunc(j.order, func(r *Role) bool { return r.reached(j.counted) }) {
+		if len(j.r.Changes) > 0 || slices.ContainsFunc(j.order, func(r *Role) bool { return r.reached(j.counted) }) {
 			return Answer{Verdict: Allowed}
 		}
 		a.Reason = NotAuthorized
-	}
-	sentence := "the signatures of " + j.who() + " reach no role's threshold"
-	if len(j.counted) == 0 {
-		sentence = "signed by " + j.who()
+		sentence = "the signatures of " + j.who() + " reach no role's threshold"
 	}
 	for _, c := range j.r.Changes {
 		a.Uncovered = append(a.Uncovered, Ruling{Change: c, Sentence: fmt.Sprintf("%s: %s", c, sentence)})
@@ -238,8 +239,8 @@ type ruling struct {
 // How near a role came to covering a change.
 const (
 	otherKind = iota
-	otherScope
 	otherSigners
+	otherScope
 	missedThreshold
 	beyondBound
 )
@@ -282,19 +283,19 @@ func (j *judge) ask(role *Role, c flags.Change) ruling {
 	switch {
 	case !role.may(c.Kind):
 		return no(otherKind, "role %s may not", role.Name)
-	case !role.covers(c.Feature, c.Tenant):
-		return no(otherScope, "role %s does not reach there", role.Name)
 	case votes == 0:
 		return no(otherSigners, "nobody of role %s has signed", role.Name)
+	case !role.covers(c.Feature, c.Tenant):
+		return no(otherScope, "role %s does not reach there", role.Name)
 	case votes < role.Threshold:
 		return no(missedThreshold, "role %s needs %d signers and has %d", role.Name, role.Threshold, votes)
 	}
 	yes := ruling{verdict: Allowed, Ruling: Ruling{Change: c, Role: role.Name, Sentence: fmt.Sprintf("%s: by role %s", c, role.Name)}}
-	rise, to := j.rise(c)
-	if rise <= 0 {
+	by, to := j.rise(c)
+	if by <= 0 {
 		return yes // a way down is never in the way
 	}
-	if role.MaxStep != nil && rise > *role.MaxStep {
+	if role.MaxStep != nil && by > *role.MaxStep {
 		return no(beyondBound, "by %s, whose role %s may step %s at most", j.votersOf(role), role.Name, role.MaxStep)
 	}
 	if role.MaxPct != nil && to > *role.MaxPct {

@@ -86,17 +86,6 @@ func (p *Policy) withinLimits(previous, next *flags.Spec, changes []flags.Change
 // counts as 0, so that a bounded role cannot switch on what was raised in the dark;
 // and raising it in the dark counts as well.
 func (j *judge) rise(c flags.Change) (by, to flags.Pct) {
-	if c.Kind == flags.FeatureAdd {
-		f := j.r.Next.Feature(c.Feature)
-		if f == nil {
-			return 0, 0
-		}
-		to = effective(f.Entry(flags.DefaultTenant))
-		for name := range f.Tenants() {
-			to = max(to, effective(f.Entry(name)))
-		}
-		return to, to
-	}
 	before, after := j.entries(c)
 	if c.Kind == flags.RampUp {
 		return after.Pct - before.Pct, after.Pct
@@ -104,18 +93,23 @@ func (j *judge) rise(c flags.Change) (by, to flags.Pct) {
 	return effective(after) - effective(before), effective(after)
 }
 
-// entries are the change's entry before and after it.
+// entries are the change's entry before and after it; the zero entry, which is off,
+// where there is none. A change that does not carry them (it was read from JSON, say)
+// is looked up in the specs, so that it never passes for one that raises nothing.
 func (j *judge) entries(c flags.Change) (before, after flags.Entry) {
-	if c.Before != nil && c.After != nil {
-		return *c.Before, *c.After
+	if c.Before == nil && c.After == nil && c.Tenant != "" {
+		if j.r.Previous != nil {
+			before, _ = j.r.Previous.Entry(c.Feature, c.Tenant)
+		}
+		after, _ = j.r.Next.Entry(c.Feature, c.Tenant)
+		return before, after
 	}
-	if c.Feature == "" || c.Tenant == "" {
-		return
+	if c.Before != nil {
+		before = *c.Before
 	}
-	if j.r.Previous != nil {
-		before, _ = j.r.Previous.Entry(c.Feature, c.Tenant)
+	if c.After != nil {
+		after = *c.After
 	}
-	after, _ = j.r.Next.Entry(c.Feature, c.Tenant)
 	return before, after
 }
 
