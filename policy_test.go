@@ -47,7 +47,7 @@ var separatePowers = map[string][]string{
 
 // heavy modules and the only packages that may link them.
 var onlyIn = map[string][]string{
-	"github.com/sigstore/sigstore-go":  {"signing/keyless", "cmd/propose", "cmd/reconcile"},
+	"github.com/sigstore/sigstore-go":  {"signing/keyless", "signing/keyless/keylesstest", "cmd/propose", "cmd/reconcile"},
 	"github.com/go-git/go-git/v5":      {"gitrepo", "gitrepo/forge", "reconciler", "console", "internal/flagtest", "cmd/propose", "cmd/reconcile"},
 	"github.com/alicebob/miniredis/v2": nil, // see TestPolicyRedisKeys: through redisstore only
 	"gonum.org/v1/plot":                {"cmd/propose"},
