@@ -1,14 +1,15 @@
 package trust
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/schema"
@@ -31,7 +32,7 @@ type (
 		RequirePrevious     bool                  `json:"require_previous"`
 		LegacyReaders       bool                  `json:"legacy_readers"`
 		RequireSignedCommit bool                  `json:"require_signed_commit"`
-		PII                 string                `json:"pii"`
+		PII                 jsontext.Value        `json:"pii"`
 	}
 	signerFile struct {
 		Description    string   `json:"description"`
@@ -51,8 +52,8 @@ type (
 		May            []flags.Kind `json:"may"`
 		Features       []string     `json:"features"`
 		Tenants        []string     `json:"tenants"`
-		MaxStep        *float64     `json:"max_step"`
-		MaxPct         *float64     `json:"max_pct"`
+		MaxStep        *flags.Pct   `json:"max_step"`
+		MaxPct         *flags.Pct   `json:"max_pct"`
 		MinInterval    string       `json:"min_interval"`
 		Evidence       string       `json:"evidence"`
 		MaxEvidenceAge string       `json:"max_evidence_age"`
@@ -114,7 +115,7 @@ func (b *builder) policy(f policyFile) *Policy {
 		RequirePrevious:     f.RequirePrevious,
 		LegacyReaders:       f.LegacyReaders,
 		RequireSignedCommit: f.RequireSignedCommit,
-		PII:                 cmp.Or(f.PII, "warn"),
+		PII:                 b.pii(f.PII),
 		Rollback: Rollback{
 			MaxGenerations: defaultGenerations,
 			MaxAge:         b.duration("/rollback/max_age", f.Rollback.MaxAge, defaultAge),
@@ -246,8 +247,8 @@ func (b *builder) role(p *Policy, name string, f roleFile) Role {
 		May:         f.May,
 		Features:    f.Features,
 		Tenants:     f.Tenants,
-		MaxStep:     pct(f.MaxStep),
-		MaxPct:      pct(f.MaxPct),
+		MaxStep:     f.MaxStep,
+		MaxPct:      f.MaxPct,
 		MinInterval: b.duration(at+"/min_interval", f.MinInterval, 0),
 		Evidence:    f.Evidence == "required",
 		EvidenceAge: b.duration(at+"/max_evidence_age", f.MaxEvidenceAge, defaultEvidenceAge),
@@ -301,14 +302,26 @@ func parseTime(s string) (time.Time, error) {
 	return time.Parse(time.RFC3339, s)
 }
 
-// pct turns a percentage as written into thousandths. It rounds down, so that no
-// bound is ever wider than what was written.
-func pct(v *float64) *flags.Pct {
-	if v == nil {
-		return nil
+// pii reads "deny", or an object with the mode and lists.
+func (b *builder) pii(raw jsontext.Value) PII {
+	out := PII{Mode: "warn"}
+	switch raw.Kind() {
+	case '"':
+		if err := json.Unmarshal(raw, &out.Mode); err != nil {
+			b.fail("/pii", "", "%v", err)
+		}
+	case '{':
+		var f struct {
+			Mode  string   `json:"mode"`
+			Allow []string `json:"allow"`
+			Deny  []string `json:"deny"`
+		}
+		if err := json.Unmarshal(raw, &f); err != nil {
+			b.fail("/pii", "", "%v", err)
+		}
+		out = PII(f)
 	}
-	p := flags.Pct(math.Floor(*v*1000 + 1e-6))
-	return &p
+	return out
 }
 
 // escape writes name as one part of a JSON pointer (RFC 6901).

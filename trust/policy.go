@@ -31,8 +31,8 @@ type Policy struct {
 	// RequirePrevious, LegacyReaders and RequireSignedCommit are the switches of the
 	// same names.
 	RequirePrevious, LegacyReaders, RequireSignedCommit bool
-	// PII is what to do about personal data: "deny", "warn" (the default) or "off".
-	PII string
+	// PII is what to do about personal data in a spec.
+	PII PII
 
 	digest  string
 	signers map[string]*Signer
@@ -93,6 +93,14 @@ type Rollback struct {
 type Limits struct {
 	MaxRemoved         *int
 	MaxRemovedFraction *float64
+}
+
+// PII is what to do about personal data: Mode is "deny", "warn" (the default) or
+// "off"; Allow and Deny are values, or patterns, that never or always are such.
+type PII struct {
+	Mode  string
+	Allow []string
+	Deny  []string
 }
 
 // Digest is "sha256:<hex>" of the bytes the policy was parsed from.
