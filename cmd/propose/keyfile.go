@@ -76,12 +76,12 @@ func (a *app) parseKey(ctx context.Context, name string, pem []byte) (*signing.S
 	})
 	switch {
 	case errors.Is(err, signing.ErrPassword):
-		return nil, cli.Hint(fmt.Errorf("opening the key %s: %w", name, err), "is COSIGN_PASSWORD the password of this key?")
+		return nil, cli.Hint(fmt.Errorf("key %s: %w", name, err), "is COSIGN_PASSWORD the password of this key?")
 	case errors.Is(err, signing.ErrKey):
-		return nil, cli.Exit(cli.ExitUsage, cli.Hint(fmt.Errorf("opening the key %s: %w", name, err),
+		return nil, cli.Exit(cli.ExitUsage, cli.Hint(fmt.Errorf("key %s: %w", name, err),
 			"--key takes the private half, such as cosign.key; make one: propose keygen"))
 	case err != nil:
-		return nil, fmt.Errorf("opening the key %s: %w", name, err)
+		return nil, fmt.Errorf("key %s: %w", name, err)
 	}
 	return s, nil
 }

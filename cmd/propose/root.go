@@ -17,7 +17,17 @@ type app struct {
 
 // subcommands make the command tree. One file a subcommand: a new one adds its line here.
 var subcommands = []func(*app) *cobra.Command{
+	diffCommand,
+	explainCommand,
+	historyCommand,
+	initCommand,
 	keygenCommand,
+	resolveCommand,
+	rollbackCommand,
+	setCommand,
+	signCommand,
+	validateCommand,
+	verifyCommand,
 }
 
 // aliases are the older names of settings, beside RAMPART_<NAME>.
@@ -45,8 +55,8 @@ func newRoot(env cli.Env) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.path, "path", "", "the spec `FILE` (default specs/flags.json of the repository)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, one object a line")
-	for _, make := range subcommands {
-		root.AddCommand(make(a))
+	for _, command := range subcommands {
+		root.AddCommand(command(a))
 	}
 	return root
 }

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/signing"
+	"github.com/rampart-flags/rampart/trust"
+)
+
+// checkAgainstPolicy asks the trust policy what it demands of a spec whoever signs it.
+func (a *app) checkAgainstPolicy(spec *flags.Spec, file, policyPath string) error {
+	policy, _, err := a.readTrust(policyPath)
+	if err != nil || policy == nil {
+		return err
+	}
+	answer := policy.Authorize(trust.Request{Next: spec, Changes: []flags.Change{}, Now: time.Now()})
+	switch answer.Reason {
+	case trust.WrongEnvironment, trust.LegacyReaders:
+		return cli.Exit(cli.ExitRefused, cli.Hint(fmt.Errorf("%s: %s: %s", file, answer.Reason, answer.Sentence()), "%s", answer.Hint))
+	}
+	return nil
+}
+
+// lastUps tells when an entry last rose before rev, as far back as the policy's roles look. The
+// commits' dates are claims, as they are for a reconciler without state.
+func (a *app) lastUps(ctx context.Context, rev string, policy *trust.Policy) (func(flags.Key) time.Time, error) {
+	var window time.Duration
+	for _, r := range policy.Roles {
+		window = max(window, r.MinInterval)
+	}
+	ups := map[flags.Key]time.Time{}
+	never := func(k flags.Key) time.Time { return ups[k] }
+	if window == 0 {
+		return never, nil
+	}
+	c, err := checkoutOf(a.specPath())
+	if err != nil || c == nil {
+		return never, err
+	}
+	commit, err := c.Resolve(ctx, rev)
+	if err != nil {
+		return never, nil // a file, which has no history
+	}
+	commits, err := c.History(ctx, commit, c.spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, past := range commits {
+		if time.Since(past.When) > window || len(past.Parents) == 0 {
+			break
+		}
+		after, err := c.specAt(ctx, past.Hash)
+		if err != nil || after == nil {
+			continue // never accepted by anyone
+		}
+		before, err := c.specAt(ctx, past.Parents[0])
+		if err != nil {
+			continue
+		}
+		for _, change := range flags.Diff(before, after) {
+			if change.Rises && ups[change.Key()].Before(past.When) {
+				ups[change.Key()] = past.When
+			}
+		}
+	}
+	return never, nil
+}
+
+var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// maxEvidence bounds one evidence file, in bytes.
+const maxEvidence = 8 << 20
+
+// proofs looks for evidence beside the spec: evidence/<hex>.json, signed as specs are.
+func (a *app) proofs(policy *trust.Policy) func(string) (trust.Proof, error) {
+	return func(digest string) (trust.Proof, error) {
+		if !digestForm.MatchString(digest) {
+			return trust.Proof{}, fmt.Errorf("evidence %q is no digest", digest)
+		}
+		name := strings.TrimPrefix(digest, "sha256:")
+		path := filepath.Join(filepath.Dir(a.specPath()), "evidence", name+".json")
+		src, err := a.readFile(path, maxEvidence)
+		if err != nil {
+			return trust.Proof{}, fmt.Errorf("reading the evidence: %w", err)
+		}
+		if sum := sha256.Sum256(src); hex.EncodeToString(sum[:]) != name {
+			return trust.Proof{}, fmt.Errorf("%s holds other bytes than its name says", path)
+		}
+		measured, err := oldestMeasurement(src)
+		if err != nil {
+			return trust.Proof{}, fmt.Errorf("reading %s: %w", path, err)
+		}
+		bundles, err := a.readBundles(path)
+		if err != nil {
+			return trust.Proof{}, err
+		}
+		result := signing.Verify(signing.NewArtifact(src), bundles, policy.Identities(), signing.Options{})
+		return trust.Proof{Signers: result.Signers(), Measured: measured}, nil
+	}
+}
+
+// oldestMeasurement is the oldest generated_at in an evidence file, at any depth: coverage and
+// service levels are dated each.
+func oldestMeasurement(src []byte) (time.Time, error) {
+	var doc any
+	if err := json.Unmarshal(src, &doc); err != nil {
+		return time.Time{}, err
+	}
+	var oldest time.Time
+	var walk func(any) error
+	walk = func(v any) error {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				if err := walk(e); err != nil {
+					return err
+				}
+			}
+		case map[string]any:
+			for name, e := range v {
+				s, isText := e.(string)
+				if name != "generated_at" || !isText {
+					if err := walk(e); err != nil {
+						return err
+					}
+					continue
+				}
+				at, err := time.Parse(time.RFC3339, s)
+				if err != nil {
+					return fmt.Errorf("generated_at: %w", err)
+				}
+				if oldest.IsZero() || at.Before(oldest) {
+					oldest = at
+				}
+			}
+		}
+		return nil
+	}
+	if err := walk(doc); err != nil {
+		return time.Time{}, err
+	}
+	if oldest.IsZero() {
+		return oldest, errors.New("nothing in it says when it was measured (generated_at)")
+	}
+	return oldest, nil
+}

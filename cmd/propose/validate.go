@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/schema"
+)
+
+func validateCommand(a *app) *cobra.Command {
+	var policy string
+	cmd := &cobra.Command{
+		Use:   "validate [FILE…] [flags]",
+		Short: "Check that a spec is well formed",
+		Long: `validate checks a spec, as strictly as reconcile does, and says where and how to mend what is wrong:
+file:line:column, the JSON pointer, the defect, what to do. Without a FILE it checks the repository's
+spec; "-" is stdin. Exit 4 when anything is wrong.
+
+With a trust policy, given or found in the repository, that is checked too, and so are the rules that
+the policy makes for specs: its environment, and that older clients can read it.`,
+		Example: `  propose validate
+  propose validate specs/flags.json --json
+  git show main:specs/flags.json | propose validate -`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{a.specPath()}
+			}
+			var errs []error
+			for _, path := range args {
+				errs = append(errs, a.validate(path, policy))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	cmd.Flags().StringVar(&policy, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
+	return cmd
+}
+
+type validateLine struct {
+	File        string       `json:"file"`
+	OK          bool         `json:"ok"`
+	Version     string       `json:"version,omitempty"`
+	Environment string       `json:"environment,omitempty"`
+	Digest      string       `json:"digest,omitempty"`
+	Features    int          `json:"features"`
+	Entries     int          `json:"entries"`
+	Errors      []defectLine `json:"errors"`
+}
+
+type defectLine struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Pointer string `json:"pointer,omitempty"`
+	Problem string `json:"problem"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (a *app) validate(path, policy string) error {
+	line := validateLine{File: displayName(path)}
+	spec, err := a.readSpec(path)
+	if err == nil {
+		line.Version, line.Environment, line.Digest = spec.Version, spec.Environment, spec.Digest()
+		line.Features, line.Entries = len(spec.Features()), spec.Len()
+		err = a.checkAgainstPolicy(spec, line.File, policy)
+	}
+	line.OK = err == nil
+	if a.json {
+		line.Errors = defects(line.File, err)
+		return errors.Join(cli.JSONLine(a.env.Stdout, "validate/v1", line), answered(err))
+	}
+	if err != nil {
+		return err
+	}
+	environment := ""
+	if spec.Environment != "" {
+		environment = " for " + spec.Environment
+	}
+	_, err = fmt.Fprintf(a.env.Stdout, "%s: ok, %s%s, %s, %s\n", line.File, spec.Version, environment,
+		counted(line.Features, "feature", "features"), counted(line.Entries, "entry", "entries"))
+	return err
+}
+
+// defects are err's parts for machines.
+func defects(file string, err error) []defectLine {
+	if err == nil {
+		return nil
+	}
+	var many schema.Errors
+	if one := (*schema.Error)(nil); !errors.As(err, &many) && errors.As(err, &one) {
+		many = schema.Errors{one}
+	}
+	if many == nil {
+		return []defectLine{{File: file, Problem: err.Error()}}
+	}
+	out := make([]defectLine, 0, len(many))
+	for _, e := range many {
+		out = append(out, defectLine{e.File, e.Line, e.Column, e.Pointer, e.Problem, e.Hint})
+	}
+	return out
+}
+
+// answered keeps the exit code of an error that stdout has told already.
+func answered(err error) error {
+	if err == nil {
+		return nil
+	}
+	return cli.Exit(cli.Code(explained(err)), nil)
+}
