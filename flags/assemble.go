@@ -92,7 +92,7 @@ func clip(s string) string {
 func (r *reader) finish(d *featureDraft, l *linker) {
 	if d.kept != nil {
 		d.made = l.relink(d.kept)
-		if l.bad != "" || l.unknown != "" {
+		if l.failed {
 			r.report.Add(d.at, "", "changed segments do not fit", "") // only with old: the whole is read anew
 		}
 		return
@@ -106,10 +106,12 @@ func (r *reader) finish(d *featureDraft, l *linker) {
 	if f == nil {
 		f = &Feature{Name: d.name, Own: &Override{Salt: "unknown"}} // the rows are still checked
 	}
-	if own, problem := l.link(f.Own); problem != nil {
+	if len(d.problems) == 0 {
+		own, problem := l.link(f.Own)
 		r.report.AddProblems(d.start, pointer, problem)
-	} else {
-		f.Own = own
+		if own != nil {
+			f.Own = own
+		}
 	}
 	f.def = f.Own.over(Entry{Version: defaultVersion, Enabled: true, Pct: Full})
 	f.rows, f.byName = d.rows, d.byName
@@ -130,6 +132,7 @@ func (r *reader) finishRows(d *featureDraft, f *Feature, above string, l *linker
 			r.nameTenant(d.at+int(row.start), above, row.name)
 		}
 		if len(piece.problems) > 0 {
+			row.over = nil
 			r.report.AddProblems(r.valueOf(d, row), above+escape(row.name), piece.problems)
 		}
 	}
@@ -221,7 +224,7 @@ type linker struct {
 	memo     map[*Override]*Override
 	expanded int
 
-	bad, unknown string
+	failed bool
 }
 
 // link is o with its segments expanded: o itself where it needs none, or where
@@ -244,7 +247,7 @@ func (l *linker) link(o *Override) (*Override, []schema.Problem) {
 		total += len(list)
 	}
 	if total > MaxCohort {
-		l.bad = "cohorts"
+		l.failed = true
 		return nil, []schema.Problem{{Pointer: "/cohorts", Problem: fmt.Sprintf("%d members with the segments expanded, more than %d", total, MaxCohort), Hint: "use a percentage, or tenants"}}
 	}
 	if same {
@@ -252,7 +255,7 @@ func (l *linker) link(o *Override) (*Override, []schema.Problem) {
 		return o, nil
 	}
 	if l.expanded += total; l.expanded > maxExpanded {
-		l.bad = "cohorts"
+		l.failed = true
 		return nil, []schema.Problem{{Pointer: "/cohorts", Problem: fmt.Sprintf("segments bring more than %d members in all", maxExpanded), Hint: "use percentages, or tenants"}}
 	}
 	linked := o
@@ -290,7 +293,7 @@ func (l *linker) missing(o *Override) []schema.Problem {
 		}
 		found = append(found, schema.Problem{Pointer: fmt.Sprintf("/cohorts/%d", i), Problem: fmt.Sprintf("unknown segment %q", m), Hint: hint})
 	}
-	l.unknown = "segment"
+	l.failed = true
 	return found
 }
 

@@ -96,7 +96,7 @@ func readAfter(old *Spec, src []byte) *Spec {
 	if len(src) == 0 || len(src) > 32<<20 {
 		return nil
 	}
-	r := &reader{src: src, old: old, report: schema.NewReport("", nil)}
+	r := &reader{src: src, old: old, report: schema.NewReport("", src)}
 	if !r.read() {
 		return nil
 	}

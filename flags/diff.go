@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -159,6 +159,7 @@ func (d *differ) field(kind Kind, feature, field, from, to string) {
 }
 
 func (d *differ) added(f *Feature) {
+	d.out = slices.Grow(d.out, 1+len(f.rows))
 	e := f.def
 	d.out = append(d.out, Change{Kind: FeatureAdd, Feature: f.Name, Tenant: DefaultTenant, To: e.summary(), Rises: e.reaches(), After: &e})
 	for i := range f.rows {
@@ -169,6 +170,7 @@ func (d *differ) added(f *Feature) {
 }
 
 func (d *differ) removed(f *Feature) {
+	d.out = slices.Grow(d.out, 1+len(f.rows))
 	e := f.def
 	d.out = append(d.out, Change{Kind: FeatureRemove, Feature: f.Name, Tenant: DefaultTenant, From: e.summary(), Before: &e})
 	for i := range f.rows {
@@ -402,15 +404,19 @@ func kindOrder(k Kind) int { return order[k] }
 
 // summary is an entry in a few words: "on, 20 %, 3 members".
 func (e Entry) summary() string {
-	var b strings.Builder
+	buf := make([]byte, 0, 40)
+	buf = append(buf, "off, "...)
 	if e.Enabled {
-		b.WriteString("on, ")
-	} else {
-		b.WriteString("off, ")
+		buf = append(buf[:0], "on, "...)
 	}
-	b.WriteString(e.Pct.String() + " %")
+	buf = append(e.Pct.append(buf), " %"...)
 	if n := len(e.Cohorts); n > 0 {
-		b.WriteString(", " + plural(n, "member"))
+		buf = append(buf, ", "...)
+		buf = strconv.AppendInt(buf, int64(n), 10)
+		buf = append(buf, " member"...)
+		if n > 1 {
+			buf = append(buf, 's')
+		}
 	}
-	return b.String()
+	return string(buf)
 }

@@ -20,7 +20,7 @@ var ErrVersion = errors.New(`want <base> or <base>+ramp.<n>, such as "flags-v1" 
 const (
 	rampMark   = "+ramp"
 	maxVersion = 8192 // bytes: an older controller added +ramp every night
-	maxRampN   = 1<<31 - 1
+	maxRampN   = 999_999_999
 )
 
 // ParseVersion reads "flags-v1", "flags-v1+ramp.7" and the older form in which
@@ -47,7 +47,7 @@ func ParseVersion(s string) (Version, error) {
 		}
 		return Version{Base: base, N: v}, nil
 	}
-	if strings.Trim(strings.ReplaceAll(rest, rampMark, ""), " ") != "" || strings.Contains(rest, " ") {
+	if strings.ReplaceAll(rest, rampMark, "") != "" {
 		return bad("unexpected text after +ramp")
 	}
 	return Version{Base: base, N: 1 + strings.Count(rest, rampMark)}, nil

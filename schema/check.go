@@ -168,8 +168,9 @@ func parse(src []byte) (at int, pointer, problem, hint string) {
 	case len(bytes.TrimLeft(src, " \t\r\n")) == 0:
 		return 0, "", "the document is empty", `the least is {"version":"flags-v1","features":{}}`
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		name := jsontext.Pointer(pointer).LastToken()
-		return at, pointer, fmt.Sprintf("duplicate name %s", quote(name)), "keep one of the two"
+		first := locate(src, []Problem{{Pointer: pointer, OnName: true}})[0]
+		line := 1 + bytes.Count(src[:first], []byte{'\n'})
+		return at, pointer, fmt.Sprintf("duplicate name %s, first on line %d", quote(jsontext.Pointer(pointer).LastToken()), line), "keep one of the two"
 	case errors.Is(err, jsontext.ErrNonStringName):
 		return at, pointer, "a name must be a string in double quotes", ""
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
@@ -177,19 +178,42 @@ func parse(src []byte) (at int, pointer, problem, hint string) {
 	case !utf8.Valid(src[at:min(at+utf8.UTFMax, len(src))]) && strings.Contains(err.Error(), "UTF-8"):
 		return at, pointer, "invalid UTF-8", "save the file as UTF-8"
 	}
-	problem = plain(se, err)
-	if c := bytes.TrimLeft(src, " \t\r\n")[0]; at <= len(src)-len(bytes.TrimLeft(src, " \t\r\n")) && c != '{' {
-		hint = "the document must be a JSON object, beginning with {"
-	}
-	return at, pointer, problem, hint
+	return at, pointer, plain(se, err), syntaxHint(src, at)
 }
 
-// plain takes the parser's own name and position off its message.
+// plain takes the parser's own name and position off its message, and what it
+// quotes from further on.
 func plain(se *jsontext.SyntacticError, err error) string {
 	if se == nil || se.Err == nil {
 		return err.Error()
 	}
-	return strings.TrimPrefix(se.Err.Error(), "jsontext: ")
+	text := strings.TrimPrefix(se.Err.Error(), "jsontext: ")
+	if strings.HasPrefix(text, "invalid surrogate pair") {
+		return "half of a surrogate pair"
+	}
+	if strings.HasPrefix(text, "invalid escape sequence") {
+		return "invalid escape sequence in a string"
+	}
+	return text
+}
+
+// syntaxHint says what people usually mean who write such a character.
+func syntaxHint(src []byte, at int) string {
+	switch c := src[min(at, len(src)-1)]; {
+	case c == '\'':
+		return "strings stand in double quotes"
+	case c == '/' || c == '#':
+		return "JSON has no comments"
+	case c == '}' || c == ']':
+		return "is there a comma too many before it?"
+	case c == '+' || c == '.' || c == 'N' || c == 'I' || c == 'x' || c == 'X' || at > 0 && src[at-1] == '0' && c >= '0' && c <= '9':
+		return "write a plain number, such as 12.5"
+	case c >= 0x80:
+		return "save the file as UTF-8"
+	case len(bytes.TrimSpace(src[:at])) == 0:
+		return "the document must be a JSON object, beginning with {"
+	}
+	return ""
 }
 
 // pointerAt is the pointer of what stands at the offset, as far as src can be

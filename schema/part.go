@@ -134,10 +134,25 @@ const maxValues = 200_000
 // Of arrays with more than 1000 items only the first 1001 are kept, and a text
 // of more than 200,000 values is an error.
 func Value(src []byte) (any, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(src), jsontext.AllowDuplicateNames(true))
+	r := readers.Get().(*valueReader)
+	defer readers.Put(r)
+	r.buffer = *bytes.NewBuffer(src)
+	r.decoder.Reset(&r.buffer, jsontext.AllowDuplicateNames(true))
 	left := maxValues
-	return value(d, &left)
+	v, err := value(r.decoder, &left)
+	r.buffer = bytes.Buffer{}
+	r.decoder.Reset(&r.buffer) // keep nobody's bytes
+	return v, err
 }
+
+// valueReader is what reading a value needs, used again: a spec has a hundred
+// thousand small ones.
+type valueReader struct {
+	buffer  bytes.Buffer
+	decoder *jsontext.Decoder
+}
+
+var readers = sync.Pool{New: func() any { return &valueReader{decoder: jsontext.NewDecoder(&bytes.Buffer{})} }}
 
 func value(d *jsontext.Decoder, left *int) (any, error) {
 	if *left--; *left < 0 {

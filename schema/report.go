@@ -32,6 +32,9 @@ func (r *Report) Add(offset int, pointer, problem, hint string) {
 // offset and has this pointer. The value's text is only looked through here,
 // when something is wrong with it.
 func (r *Report) AddProblems(offset int, pointer string, found []Problem) {
+	if len(found) == 0 {
+		return
+	}
 	found = found[:min(len(found), maxErrors-min(len(r.errs), maxErrors))]
 	for i, at := range locate(r.src[offset:], found) {
 		r.Add(offset+at, pointer+found[i].Pointer, found[i].Problem, found[i].Hint)

@@ -58,8 +58,6 @@ func (w *wording) choice(e *jsonschema.ValidationError) {
 	if len(missing) > 0 {
 		var names []string
 		for _, m := range missing {
-			node, _ := schemaAt(firstLeaf(m).AbsoluteKeywordLocation)
-			_ = node
 			names = append(names, strings.Join(required(firstLeaf(m).AbsoluteKeywordLocation), " with "))
 		}
 		w.add(pointer, "missing "+strings.Join(names, " or "), description(around), false)
@@ -100,6 +98,9 @@ func (w *wording) leaf(e *jsonschema.ValidationError, keyword string) {
 		}
 	default:
 		problem, hint := phrase(keyword, v, around)
+		if pointer == "" && v == nil {
+			hint = ""
+		}
 		if problem == "" {
 			problem = e.Message
 		}
@@ -165,7 +166,7 @@ func typeHint(want string, v any) string {
 	s, isString := v.(string)
 	switch {
 	case v == nil:
-		return "leave the field out to have its default"
+		return "leave it out"
 	case isString && (want == "number" || want == "integer") && isNumber(s), isString && want == "boolean" && (s == "true" || s == "false"):
 		return "write it without quotes: " + s
 	case want == "array" && isString:
@@ -234,9 +235,15 @@ func (w *wording) unknown(pointer string, v any, around map[string]any) {
 	}
 }
 
+// description is the first sentence of what the schema says about a value.
 func description(node map[string]any) string {
 	s, _ := node["description"].(string)
-	return strings.TrimSuffix(s, ".")
+	s, _, _ = strings.Cut(s, ". ")
+	s = strings.TrimSuffix(s, ".")
+	if len(s) > 1 && s[0] >= 'A' && s[0] <= 'Z' && (s[1] == ' ' || s[1] >= 'a' && s[1] <= 'z') {
+		s = strings.ToLower(s[:1]) + s[1:]
+	}
+	return s
 }
 
 // required are the names of a "required" keyword.
