@@ -118,6 +118,9 @@ func (p *Part) Validate(v any) []Problem {
 	}
 	w := wording{instance: v}
 	w.walk(ve)
+	if len(w.found) == 0 { // whatever could not be worded is a defect all the same
+		return []Problem{{Problem: ve.Error()}}
+	}
 	return w.found
 }
 
