@@ -39,7 +39,10 @@ func (s *Store) dial(o Options) error {
 	switch a.kind {
 	case kindCluster:
 		u.ReadOnly, u.RouteRandomly = o.ReadReplicas, o.ReadReplicas
-		s.cluster = redis.NewClusterClient(u.Cluster())
+		c := u.Cluster()
+		c.ClusterStateReloadInterval = 10 * time.Second
+		s.cluster = redis.NewClusterClient(c)
+		s.cluster.AddHook(slotHook{s})
 		s.client = s.cluster
 	case kindSentinel:
 		f := u.Failover()
@@ -53,6 +56,34 @@ func (s *Store) dial(o Options) error {
 		s.client = s.single
 	}
 	return nil
+}
+
+// slotHook reads the map of slots again as soon as a node does not answer. The
+// driver alone would ask the dead node until its map is old.
+type slotHook struct{ s *Store }
+
+func (h slotHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h slotHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		h.look(ctx, err)
+		return err
+	}
+}
+
+func (h slotHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		h.look(ctx, err)
+		return err
+	}
+}
+
+func (h slotHook) look(ctx context.Context, err error) {
+	if err != nil && isNetwork(err) {
+		h.s.cluster.ReloadState(ctx)
+	}
 }
 
 // driverLog is the driver's log as slog.

@@ -52,11 +52,15 @@ func (s *Store) transact(ctx context.Context, t transaction) error {
 	}
 }
 
-// redirected tells whether a node of a cluster sent us elsewhere, in which case the
-// map of slots is read again. While a slot is being moved its keys answer ASK or
+// redirected tells whether a node of a cluster sent us elsewhere. The map of slots is
+// then read again, and also when the node was not there at all. While a slot is being moved its keys answer ASK or
 // TRYAGAIN, which no transaction can follow; moving ends.
 func (s *Store) redirected(ctx context.Context, err error) bool {
-	if s.cluster == nil || errors.Is(err, errUnsure) {
+	if s.cluster == nil {
+		return false
+	}
+	if isNetwork(err) {
+		s.cluster.ReloadState(ctx)
 		return false
 	}
 	for _, prefix := range []string{"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY"} {
