@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/reconciler"
+	"github.com/rampart-flags/rampart/redisstore"
+	"github.com/rampart-flags/rampart/signing"
+)
+
+// settings are the flags that say what to reconcile.
+type settings struct {
+	repo, branch, path, trust  string
+	redis, namespace, stateDir string
+	interval                   time.Duration
+	json, debug                bool
+	insecure                   bool
+	name, key, coldStart       string
+	gitUser, gitTokenFile      string
+	sshKey                     string
+	knownHosts                 []string
+}
+
+// bind gives a command the flags that all but demo have.
+func (s *settings) bind(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.repo, "repo", "", "the `URL` of the repository: https://, ssh://, file:// or a path")
+	f.StringVar(&s.branch, "branch", "main", "the `BRANCH` to follow")
+	f.StringVar(&s.path, "path", "specs/flags.json", "the spec's `PATH` in the repository")
+	f.StringVar(&s.trust, "trust", "", "the trust policy's `FILE`, outside the repository")
+	f.StringVar(&s.redis, "redis", "", "the `URL` of Redis: redis://, rediss://, unix://, sentinel://, several with commas for a Cluster; none: one inside this process, for trying things out")
+	f.StringVar(&s.namespace, "namespace", redisstore.DefaultNamespace, "the `PREFIX` of every key")
+	f.StringVar(&s.stateDir, "state-dir", "", "the state folder, a `DIR` (default: one below $XDG_STATE_HOME/rampart for this repository and namespace)")
+	f.BoolVar(&s.insecure, "insecure-accept-unsigned", false, "accept specs that nobody signed, in place of --trust: for local trials only")
+	f.StringVar(&s.coldStart, "accept-cold-start", "", "a `COMMIT` that a start without state may begin from although it changes live entries")
+	f.StringVar(&s.name, "name", "", "this instance's `NAME` in meta and status (default: the host's)")
+	f.StringVar(&s.key, "key", "", "a private key's `FILE` to vouch with for what is live (meta's attestation)")
+	f.StringVar(&s.gitUser, "git-user", "", "the user `NAME` for the repository")
+	f.StringVar(&s.gitTokenFile, "git-token-file", "", "a `FILE` that holds the token for https:// (or $RAMPART_GIT_TOKEN does)")
+	f.StringVar(&s.sshKey, "ssh-key", "", "the private key's `FILE` for ssh:// (default: the agent's; password in $RAMPART_SSH_KEY_PASSWORD)")
+	f.StringSliceVar(&s.knownHosts, "known-hosts", nil, "the `FILE`s that SSH host keys are looked up in (default: ~/.ssh/known_hosts and the system's)")
+	f.BoolVar(&s.json, "json", false, "print JSON, one object a line")
+	f.BoolVar(&s.debug, "debug", false, "log more")
+}
+
+// check finds what is missing before anything is opened.
+func (s *settings) check() error {
+	usage := func(err error, hint string) error { return cli.Exit(cli.ExitUsage, cli.Hint(err, "%s", hint)) }
+	switch {
+	case s.repo == "":
+		return usage(errors.New("no repository given"), "set --repo URL, or try: reconcile demo")
+	case s.trust == "" && !s.insecure:
+		return usage(errors.New("no trust policy given"), "set --trust FILE (propose init writes one); for a local trial: --insecure-accept-unsigned")
+	case s.trust != "" && s.insecure:
+		return usage(errors.New("--trust and --insecure-accept-unsigned exclude each other"), "leave one out")
+	}
+	return nil
+}
+
+// stateFolder is where this environment's state is kept.
+func (s *settings) stateFolder(env cli.Env) (string, error) {
+	if s.stateDir != "" {
+		return s.stateDir, nil
+	}
+	if dir := env.Getenv("STATE_DIRECTORY"); dir != "" { // systemd's StateDirectory=
+		return strings.Split(dir, ":")[0], nil
+	}
+	base := env.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home := env.Getenv("HOME")
+		if home == "" {
+			return "", cli.Exit(cli.ExitUsage, cli.Hint(errors.New("no place for the state folder"), "set --state-dir DIR"))
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{s.repo, s.branch, s.path, s.namespace}, "\x00")))
+	return filepath.Join(base, "rampart", hex.EncodeToString(sum[:6])), nil
+}
+
+// opened is a reconciler and what it stands on.
+type opened struct {
+	*reconciler.Reconciler
+	store *redisstore.Store
+	repo  *gitrepo.Repo
+	dir   string
+}
+
+func (o *opened) Close() {
+	if o.Reconciler != nil {
+		_ = o.Reconciler.Close()
+	}
+	if o.repo != nil {
+		_ = o.repo.Close()
+	}
+	if o.store != nil {
+		_ = o.store.Close()
+	}
+}
+
+// open makes a reconciler from the settings. It contacts nobody.
+func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorder, reg prometheus.Registerer) (o *opened, err error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	o = &opened{}
+	defer func() {
+		if err != nil {
+			o.Close()
+		}
+	}()
+	if o.dir, err = a.stateFolder(a.env); err != nil {
+		return nil, err
+	}
+	key, err := a.signer()
+	if err != nil {
+		return nil, err
+	}
+	redisstore.RouteDriverLog(log)
+	o.store, err = redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace, Log: log})
+	if err != nil {
+		return nil, cli.Exit(cli.ExitUsage, err)
+	}
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the state folder: %w", err)
+	}
+	o.repo, err = gitrepo.Open(ctx, gitrepo.Options{
+		URL: a.repo, Branch: a.branch, Dir: filepath.Join(o.dir, "repo"),
+		Auth: gitrepo.Auth{
+			Username: a.gitUser, Token: a.env.Getenv("RAMPART_GIT_TOKEN"), TokenFile: a.gitTokenFile,
+			SSHKeyFile: a.sshKey, SSHKeyPassword: a.env.Getenv("RAMPART_SSH_KEY_PASSWORD"), KnownHosts: a.knownHosts,
+		},
+	})
+	if err != nil {
+		return nil, explain(err, o.dir)
+	}
+	o.Reconciler, err = reconciler.Open(reconciler.Config{
+		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,
+		Trust: a.trust, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
+		Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
+		Recorder: rec, Log: log, Metrics: reg,
+	})
+	return o, explain(err, o.dir)
+}
+
+// explain adds the next step to what opening can meet.
+func explain(err error, dir string) error {
+	switch {
+	case errors.Is(err, reconciler.ErrStateInUse), errors.Is(err, gitrepo.ErrLocked):
+		return cli.Hint(err, "one reconciler a state folder: ask the running one (reconcile status), or set another --state-dir than %s", dir)
+	case errors.Is(err, reconciler.ErrStateDamaged):
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "restore %s from a backup, or move it away: a cold start follows, and stops before it changes what is live", dir))
+	}
+	return err
+}
+
+// signer opens the key to vouch with, nil where none is set.
+func (a *app) signer() (*signing.Signer, error) {
+	if a.key == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(a.key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the key to vouch with: %w", err)
+	}
+	return signing.LoadSigner(pem, func() ([]byte, error) {
+		for _, name := range []string{"RAMPART_KEY_PASSWORD", "COSIGN_PASSWORD"} {
+			if value, ok := a.env.Lookup(name); ok {
+				return []byte(value), nil
+			}
+		}
+		return nil, fmt.Errorf("the key is encrypted: set RAMPART_KEY_PASSWORD")
+	})
+}
+
+// logger writes to stderr; with --json one object a line.
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelInfo
+	if a.debug {
+		level = slog.LevelDebug
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	if a.json {
+		return slog.New(slog.NewJSONHandler(a.env.Stderr, opt))
+	}
+	return slog.New(slog.NewTextHandler(a.env.Stderr, opt))
+}

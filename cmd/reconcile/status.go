@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/reconciler"
+	"github.com/rampart-flags/rampart/redisstore"
+)
+
+func statusCommand(a *app) *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "status [flags]",
+		Short: "Show what is live, what was refused, and why",
+		Long: `status shows the commit that was observed, the one that is verified and the one that is applied, with
+generation, version and signers; the conditions with their reasons; and how old the last success is.
+
+It asks the reconciler that runs on the state folder, or at --listen. Where none runs, it shows what the
+last one left in the state folder, and what Redis says now. docs/reconcile.md explains every condition
+and reason.`,
+		Example: `  reconcile status --state-dir /var/lib/rampart
+  reconcile status --listen 127.0.0.1:8080 --json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.status(cmd.Context(), listen)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return cli.JSONLine(a.env.Stdout, s.Format, s)
+			}
+			a.printStatus(s)
+			return nil
+		},
+	}
+	a.bind(cmd)
+	cmd.Flags().StringVar(&listen, "listen", "", "the `ADDRESS` of the reconciler to ask (default: the one that uses the state folder)")
+	return cmd
+}
+
+func (a *app) status(ctx context.Context, listen string) (*reconciler.Status, error) {
+	if listen != "" {
+		body, err := ask(ctx, listen, "/api/v1/status")
+		if err != nil {
+			return nil, err
+		}
+		return parseStatus(body)
+	}
+	dir, err := a.stateFolder(a.env)
+	if err != nil {
+		return nil, err
+	}
+	body, err := askRunning(ctx, dir, "/api/v1/status")
+	if err == nil {
+		return parseStatus(body)
+	}
+	if !errors.Is(err, errNoneRuns) {
+		a.env.Talk("%v; showing what it left behind", err)
+	}
+	s, err := reconciler.LastStatus(dir)
+	if err != nil {
+		return nil, cli.Hint(err, "set --state-dir, --listen, or the same --repo, --branch, --path and --namespace that the reconciler has")
+	}
+	if a.redis != "" {
+		a.readStore(ctx, s)
+	}
+	return s, nil
+}
+
+// readStore replaces what the folder says of the store by what the store says.
+func (a *app) readStore(ctx context.Context, s *reconciler.Status) {
+	store, err := redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace, Timeout: 3 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		a.env.Talk("%v", err)
+		return
+	}
+	defer store.Close()
+	meta, err := store.Meta(ctx)
+	switch {
+	case errors.Is(err, redisstore.ErrNoMeta):
+		s.Applied = nil
+	case err != nil:
+		a.env.Talk("%v", err)
+	default:
+		applied := reconciler.Mark{Commit: meta.Commit, Generation: meta.Generation, Epoch: meta.Epoch, Version: meta.Version, Digest: meta.Digest}
+		if s.Verified != nil && s.Verified.Digest == meta.Digest {
+			applied.Signers, applied.Roles = s.Verified.Signers, s.Verified.Roles
+		}
+		applied.At, _ = time.Parse(time.RFC3339, meta.AppliedAt)
+		s.Applied = &applied
+	}
+}
+
+func parseStatus(body []byte) (*reconciler.Status, error) {
+	var s reconciler.Status
+	if err := json.Unmarshal(body, &s); err != nil || !strings.HasPrefix(s.Format, "status/") {
+		return nil, fmt.Errorf("reading the answer: it is no status: %w", errors.Join(err))
+	}
+	return &s, nil
+}
+
+// running is what a reconciler leaves in its state folder while it serves.
+type running struct {
+	Address string    `json:"address"`
+	PID     int       `json:"pid"`
+	Since   time.Time `json:"since"`
+}
+
+const runningName = "run.json"
+
+var errNoneRuns = errors.New("no reconciler runs on this state folder")
+
+// askRunning asks the reconciler that uses the state folder.
+func askRunning(ctx context.Context, dir, path string) ([]byte, error) {
+	src, err := os.ReadFile(filepath.Join(dir, runningName))
+	if err != nil {
+		return nil, errNoneRuns
+	}
+	var r running
+	if err := json.Unmarshal(src, &r); err != nil || r.Address == "" {
+		return nil, errNoneRuns
+	}
+	return ask(ctx, r.Address, path)
+}
+
+// ask gets one of the reconciler's own answers.
+func ask(ctx context.Context, address, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		address = "http://" + address
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+path, nil)
+	if err != nil {
+		return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("asking the reconciler at %s: %w", address, err))
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("asking the reconciler at %s: %w", address, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 256<<20))
+	if err != nil {
+		return nil, fmt.Errorf("asking the reconciler at %s: %w", address, err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("asking the reconciler at %s for %s: %s: %.300s", address, path, res.Status, body)
+	}
+	return body, nil
+}
+
+func (a *app) printStatus(s *reconciler.Status) {
+	paint := a.env.OutPalette()
+	w := tabwriter.NewWriter(a.env.Stdout, 0, 8, 2, ' ', 0)
+	say := func(format string, args ...any) { fmt.Fprintln(w, cli.Printable(fmt.Sprintf(format, args...))) }
+	head := "newest spec in git is live"
+	if !s.HeadLive {
+		head = "newest spec in git is not live"
+	}
+	say("%s\t%s %s %s, %s", paint.Bold("environment"), or(s.Environment, "(none)"), s.Repo, s.Branch, head)
+	for _, m := range []struct {
+		name string
+		mark *reconciler.Mark
+	}{{"observed", s.Observed}, {"verified", s.Verified}, {"applied", s.Applied}} {
+		say("%s\t%s", m.name, describeMark(m.mark))
+	}
+	switch {
+	case s.LastSuccess.IsZero():
+		say("last success\tnever")
+	default:
+		say("last success\t%s ago", time.Duration(s.Age*float64(time.Second)).Round(time.Second))
+	}
+	say("drift\t%d found, %d repaired", s.Drift.Found, s.Drift.Repaired)
+	say("")
+	for _, c := range s.Conditions {
+		state := string(c.Status)
+		switch {
+		case c.Good():
+			state = paint.Green(state)
+		case c.Status != reconciler.Unknown:
+			state = paint.Red(state)
+		}
+		say("%s\t%s\t%s\t%s", c.Type, state, c.Reason, firstLine(c.Message))
+	}
+	for _, list := range []struct {
+		word string
+		all  []reconciler.Refusal
+	}{{"refused", s.Refused}, {"not yet", s.Deferred}} {
+		for _, ref := range list.all {
+			say("")
+			say("%s\t%.12s %s", paint.Red(list.word), ref.Commit, ref.Subject)
+			say("\t%s: %s", ref.Code, ref.Message)
+			if !ref.NotBefore.IsZero() {
+				say("\tnot before %s", ref.NotBefore.Format(time.RFC3339))
+			}
+			if ref.Hint != "" {
+				say("\thint: %s", ref.Hint)
+			}
+		}
+	}
+	w.Flush()
+}
+
+func describeMark(m *reconciler.Mark) string {
+	if m == nil {
+		return "nothing"
+	}
+	text := fmt.Sprintf("%.12s", m.Commit)
+	if m.Generation > 0 {
+		text += fmt.Sprintf(", generation %d, %s", m.Generation, m.Version)
+	}
+	if len(m.Signers) > 0 {
+		text += ", signed by " + strings.Join(m.Signers, ", ")
+	}
+	if m.Subject != "" {
+		text += fmt.Sprintf(" (%s)", m.Subject)
+	}
+	return text
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/reconciler"
+)
+
+// web is what run serves, and where.
+type web struct {
+	listen     string
+	allowHosts []string
+}
+
+func (w *web) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&w.listen, "listen", "127.0.0.1:8080", `the `+"`ADDRESS`"+` to serve on; "off" for none`)
+	cmd.Flags().StringSliceVar(&w.allowHosts, "allow-host", nil, "further host `NAME`s that requests may come in under")
+}
+
+const (
+	maxBody   = 64 << 10
+	maxHeader = 16 << 10
+)
+
+// server is a web server that runs beside the reconciler.
+type server struct {
+	address string
+	failed  chan error
+	stop    func()
+}
+
+// start listens and serves until stop.
+func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prometheus.Registry, env cli.Env) (*server, error) {
+	if w.listen == "off" {
+		return &server{address: "off", stop: func() {}}, nil
+	}
+	guard, err := newGuard(o.dir, env, w.allowHosts)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", w.listen)
+	if err != nil {
+		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
+	}
+	note := filepath.Join(o.dir, runningName)
+	s := &server{address: l.Addr().String(), failed: make(chan error, 1)}
+	about, err := json.Marshal(running{Address: s.address, PID: os.Getpid(), Since: time.Now().UTC()})
+	if err == nil {
+		err = os.WriteFile(note, append(about, '\n'), 0o600)
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("leaving the address in the state folder: %w", err)
+	}
+	h := &http.Server{
+		Handler:           http.MaxBytesHandler(guard.hosts(routes(o, reg, guard)), maxBody),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      2 * time.Minute, // a plan may have to clone the branch
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serving on %s: %w", s.address, err)
+		}
+	}()
+	s.stop = func() {
+		os.Remove(note)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if h.Shutdown(grace) != nil {
+			h.Close()
+		}
+	}
+	return s, nil
+}
+
+// routes are all that run serves. docs/reconcile.md lists them.
+func routes(o *opened, reg *prometheus.Registry, g *guard) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]bool{"ok": true})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		s := o.Status()
+		c, code := s.Condition(reconciler.CondReady), http.StatusOK
+		if c.Status != reconciler.True {
+			code = http.StatusServiceUnavailable
+		}
+		answer(w, code, map[string]any{"ready": code == http.StatusOK, "reason": c.Reason, "message": c.Message})
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, o.Status())
+	})
+	mux.HandleFunc("GET /api/v1/plan", func(w http.ResponseWriter, r *http.Request) {
+		p, err := o.Plan(r.Context())
+		if err != nil {
+			answer(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
+			return
+		}
+		answer(w, http.StatusOK, p)
+	})
+	mux.Handle("POST /admin/reconcile", g.admin(func(w http.ResponseWriter, _ *http.Request) {
+		o.Nudge()
+		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
+	}))
+	return mux
+}
+
+// answer writes JSON.
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+}

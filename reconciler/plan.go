@@ -1,0 +1,192 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/redisstore"
+)
+
+// Plan is what a pass would do now: the commits with their verdicts, the changes by
+// meaning, and the entries by key. It is printed, encoded and tested from this one
+// type (format "plan/v1").
+type Plan struct {
+	Format  string          `json:"format"`
+	From    *Mark           `json:"from,omitempty"` // what is live
+	To      *Mark           `json:"to,omitempty"`   // what would be
+	Commits []PlannedCommit `json:"commits"`
+	// Changes lead from what is live to what would be, by meaning.
+	Changes []flags.Change `json:"changes"`
+	// Set and Delete are the entries that would be written and deleted, as
+	// feature:tenant; what drifted is among them.
+	Set    []string `json:"set"`
+	Delete []string `json:"delete"`
+	// HeadLive says that afterwards the newest spec in git would be live.
+	HeadLive bool `json:"head_live"`
+	// Stopped says why nothing would be done at all.
+	Stopped *Refusal `json:"stopped,omitempty"`
+}
+
+const planFormat = "plan/v1"
+
+// PlannedCommit is one commit of a plan.
+type PlannedCommit struct {
+	Verdict    string   `json:"verdict"` // accepted, rollback, same, refused, deferred
+	Generation uint64   `json:"generation,omitempty"`
+	Kind       Kind     `json:"kind,omitempty"`
+	Roles      []string `json:"roles,omitempty"`
+	Refusal
+}
+
+// Empty says whether a pass would write nothing.
+func (p *Plan) Empty() bool { return len(p.Set) == 0 && len(p.Delete) == 0 && len(p.Changes) == 0 }
+
+// Plan says what a pass would do, and does nothing: neither the store nor what is
+// accepted changes. The error is trouble.
+func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.trust.read(); err != nil {
+		return nil, err
+	}
+	live, err := r.cfg.Store.Live(ctx)
+	if err != nil && !errors.Is(err, redisstore.ErrNoMeta) {
+		return nil, err
+	}
+	r.hurried.Store(true)
+	head, err := r.observe(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Format: planFormat, Commits: []PlannedCommit{}, Changes: []flags.Change{}, Set: []string{}, Delete: []string{}}
+	want, err := r.foresee(ctx, p, head, live.Meta)
+	if err != nil || want == nil {
+		return p, err
+	}
+	var before *flags.Spec
+	if m := live.Meta; m.Generation > 0 {
+		p.From = &Mark{Commit: m.Commit, Generation: m.Generation, Epoch: m.Epoch, Version: m.Version, Digest: m.Digest}
+		if before, err = new(flags.Decoder).Decode(r.cfg.path(), live.Spec); err != nil {
+			before = nil // damaged: then everything is news
+		}
+	}
+	if changes := flags.Diff(before, want); len(changes) > 0 {
+		p.Changes = changes
+	}
+	d, err := r.compare(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	for _, kv := range d.set {
+		p.Set = append(p.Set, kv.Key.String())
+	}
+	for _, k := range d.del {
+		p.Delete = append(p.Delete, k.String())
+	}
+	return p, nil
+}
+
+// foresee fills in the commits and gives the spec that would be live, nil when a pass
+// would stop before.
+func (r *Reconciler) foresee(ctx context.Context, p *Plan, head string, meta redisstore.Meta) (*flags.Spec, error) {
+	if _, ok := r.history.last(); !ok {
+		return r.foreseeStart(ctx, p, head, meta)
+	}
+	if r.target == nil {
+		if err := r.recover(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w := r.walker()
+	w.last = r.target.spec
+	p.To = r.mark(r.target)
+	return r.foreseeWalk(ctx, p, w, r.checked(), head)
+}
+
+func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, from, head string) (*flags.Spec, error) {
+	commits, err := r.cfg.Repo.Walk(ctx, from, head, r.paths())
+	var rewritten *gitrepo.RewrittenError
+	if errors.As(err, &rewritten) {
+		code := rewriteCode(rewritten.How)
+		p.Stopped = &Refusal{Commit: head, Code: code, Message: rewritten.Error(), Hint: ReasonFor(code).Do, Since: r.now().UTC()}
+		return w.last, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking at the new commits: %w", err)
+	}
+	if len(commits) > 0 {
+		if err := r.learn(ctx); err != nil {
+			return nil, err
+		}
+		w.earlier = r.source.earlier
+	}
+	w.clock = func(gitrepo.Commit) time.Time { return r.now() }
+	j, err := w.walk(ctx, commits)
+	if err != nil {
+		return nil, fmt.Errorf("looking at the new commits: %w", err)
+	}
+	r.foretell(p, j)
+	return w.last, nil
+}
+
+func (r *Reconciler) foreseeStart(ctx context.Context, p *Plan, head string, meta redisstore.Meta) (*flags.Spec, error) {
+	if meta.Generation > 0 {
+		st, err := r.resume(ctx, head, meta)
+		if err != nil {
+			return nil, err
+		}
+		if st != nil {
+			w := r.walker()
+			w.history = newHistory([]Generation{st.Generation})
+			w.last, w.next = st.spec, st.Number+1
+			return r.foreseeWalk(ctx, p, w, st.Commit, head)
+		}
+	}
+	j, err := r.replay(ctx, head, meta.Generation+1)
+	if errors.Is(err, errNoStart) {
+		p.Stopped = &Refusal{Commit: head, Code: NoTrustedStart, Message: err.Error(), Hint: ReasonFor(NoTrustedStart).Do, Since: r.now().UTC()}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.foretell(p, j)
+	last := j.steps[len(j.steps)-1]
+	differs, err := r.diverges(ctx, last.spec)
+	if err == nil && differs != "" && !r.goAhead(last.Commit, head) {
+		p.Stopped = r.divergence(last, differs)
+		p.HeadLive = false
+	}
+	return last.spec, err
+}
+
+// foretell turns a journey into a plan's commits.
+func (r *Reconciler) foretell(p *Plan, j journey) {
+	p.HeadLive = j.live()
+	for _, st := range j.steps {
+		verdict := accepted
+		if st.Kind == KindRollback {
+			verdict = rollback
+		}
+		p.Commits = append(p.Commits, PlannedCommit{
+			Verdict: verdict.String(), Generation: st.Number, Kind: st.Kind, Roles: st.Roles,
+			Refusal: Refusal{
+				Commit: st.Commit, Subject: st.commit.Subject(), Author: st.commit.Author.String(),
+				Version: st.Version, Signers: st.Signers, Code: Accepted, Since: st.At,
+			},
+		})
+		if st.spec != nil {
+			p.To = r.mark(&target{Generation: st.Generation, spec: st.spec, subject: st.commit.Subject(), author: st.commit.Author.String()})
+		}
+	}
+	for _, ref := range j.refused {
+		p.Commits = append(p.Commits, PlannedCommit{Verdict: refused.String(), Refusal: ref})
+	}
+	for _, ref := range j.deferred {
+		p.Commits = append(p.Commits, PlannedCommit{Verdict: deferred.String(), Refusal: ref})
+	}
+}

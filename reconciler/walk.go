@@ -1,0 +1,195 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/signing"
+)
+
+// step is one commit that became a generation.
+type step struct {
+	Generation
+	commit  gitrepo.Commit
+	spec    *flags.Spec
+	bundles []signing.NamedBundle
+	changes []flags.Change
+}
+
+// journey is what a walk found between the last accepted commit and HEAD.
+type journey struct {
+	steps    []step    // new generations, oldest first; only the last keeps its spec
+	trouble  error     // why a commit that was authorized could not be taken
+	checked  string    // the newest commit whose content is the last accepted
+	signed   *content  // the content of checked, where only its bundles differ from the last step's
+	refused  []Refusal // oldest first
+	deferred []Refusal
+	head     *ruling // of the newest commit that touched the spec; nil when none did
+}
+
+// live says whether HEAD's spec is the last accepted one.
+func (j journey) live() bool {
+	return j.head == nil || j.head.verdict != refused && j.head.verdict != deferred
+}
+
+// walker folds commits into a journey. It has no side but load.
+type walker struct {
+	court
+	policy string // the policy's digest, for the record
+	next   uint64 // the number of the next generation
+	load   func(ctx context.Context, c gitrepo.Commit) (content, error)
+	// clock is the time at which a commit is judged: now, or in a replay the commit's
+	// own date.
+	clock func(c gitrepo.Commit) time.Time
+	// known answers for a commit that was refused before against the same last spec
+	// and policy; nil: nothing is known.
+	known func(commit, last string) (Refusal, bool)
+	// admit is asked before a commit becomes a generation; an error passes it over, as
+	// if it had not been authorized. nil admits all.
+	admit func(s step) error
+}
+
+// walk judges each commit against what the ones before it left, oldest first. A commit
+// that is refused or deferred is passed over: the next one is judged against the same
+// last accepted content.
+func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, error) {
+	j := journey{}
+	w.history = w.history.fork()
+	var waiting *flags.Spec // the newest deferred content
+	for _, commit := range commits {
+		if err := ctx.Err(); err != nil {
+			return journey{}, err
+		}
+		if r, ok := w.remembered(commit); ok {
+			j.refused = append(j.refused, r)
+			j.head = &ruling{code: r.Code, message: r.Message, hint: r.Hint}
+			continue
+		}
+		c, err := w.load(ctx, commit)
+		if err != nil {
+			return journey{}, fmt.Errorf("reading commit %.12s: %w", commit.Hash, err)
+		}
+		w.now = w.clock(commit)
+		r := w.judge(c)
+		if waiting != nil && r.code == NotAuthorized {
+			r = w.behind(waiting, c, r)
+		}
+		j.head = &r
+		switch r.verdict {
+		case refused:
+			j.refused = append(j.refused, w.refusal(commit, r))
+		case deferred:
+			waiting = r.spec
+			j.deferred = append(j.deferred, w.refusal(commit, r))
+		case same:
+			waiting = nil
+			j.checked, j.signed = commit.Hash, &c
+			j.refused, j.deferred = nil, nil
+		default:
+			if err := w.take(&j, c, r); err != nil {
+				r.verdict, r.code, r.message, r.hint = refused, RecordFailed, err.Error(), ""
+				j.trouble = errors.Join(j.trouble, err)
+				j.refused = append(j.refused, w.refusal(commit, r))
+				continue
+			}
+			waiting = nil
+		}
+	}
+	return j, nil
+}
+
+func (w *walker) remembered(commit gitrepo.Commit) (Refusal, bool) {
+	if w.known == nil || w.last == nil {
+		return Refusal{}, false
+	}
+	return w.known(commit.Hash, w.last.Digest())
+}
+
+// take makes a generation of an accepted commit.
+func (w *walker) take(j *journey, c content, r ruling) error {
+	kind := KindAccept
+	if r.verdict == rollback {
+		kind = KindRollback
+	} else if w.last == nil {
+		kind = KindStart
+	}
+	g := Generation{
+		Format: generationFormat, Number: w.next, Kind: kind, Commit: c.commit.Hash,
+		Version: r.spec.Version, Digest: r.spec.Digest(), Environment: r.spec.Environment,
+		Signers: r.signers, Roles: r.roles, Policy: w.policy, At: w.now.UTC(), Committed: c.commit.When.UTC(),
+	}
+	if w.last != nil {
+		g.Previous = w.last.Digest()
+	}
+	g.Raised, g.RaisedMany = raisedBy(r.changes)
+	s := step{Generation: g, commit: c.commit, spec: r.spec, bundles: c.bundles, changes: r.changes}
+	if w.admit != nil {
+		if err := w.admit(s); err != nil {
+			return err
+		}
+	}
+	if n := len(j.steps); n > 0 {
+		j.steps[n-1].spec, j.steps[n-1].bundles = nil, nil // a long replay keeps one spec
+	}
+	j.steps = append(j.steps, s)
+	j.checked, j.signed, j.refused, j.deferred = c.commit.Hash, nil, nil, nil
+	w.history.add(g)
+	w.last = r.spec
+	w.next++
+	return nil
+}
+
+// behind asks whether a commit that is not covered now will be, once the deferred one
+// before it is taken. Then it waits too, for nobody must act.
+func (w *walker) behind(waiting *flags.Spec, c content, r ruling) ruling {
+	k := w.court
+	k.last = waiting
+	later := k.transition(r.spec, r.signers, c)
+	if later.verdict == refused {
+		return r
+	}
+	r.verdict, r.code, r.notBefore, r.hint = deferred, BehindDeferred, later.notBefore, ""
+	r.message = "waits for the deferred commit before it"
+	return r
+}
+
+func (w *walker) refusal(commit gitrepo.Commit, r ruling) Refusal {
+	out := Refusal{
+		Commit: commit.Hash, Subject: commit.Subject(), Author: commit.Author.String(), Signers: r.signers,
+		Code: r.code, Message: r.message, Hint: r.hint, NotBefore: r.notBefore, Since: w.now.UTC(),
+	}
+	if r.spec != nil {
+		out.Version = r.spec.Version
+	}
+	return out
+}
+
+// errNoStart: no commit carries a spec that a "*" role signed.
+var errNoStart = errors.New("no commit of the branch carries a spec signed by a role that may do everything")
+
+// newestFull finds the newest commit, looking back from HEAD, whose spec a role signed
+// that may do everything: where a cold start begins. It gives the index into commits
+// (oldest first).
+func (w *walker) newestFull(ctx context.Context, commits []gitrepo.Commit) (int, error) {
+	for i, commit := range slices.Backward(commits) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		c, err := w.load(ctx, commit)
+		if err != nil {
+			return 0, fmt.Errorf("reading commit %.12s: %w", commit.Hash, err)
+		}
+		k := w.court
+		k.last, k.now = nil, w.clock(commit)
+		r := k.judge(c)
+		if r.verdict == accepted && (w.court.policy == nil || w.court.policy.HasFull(r.signers, k.now)) {
+			return i, nil
+		}
+	}
+	return 0, errNoStart
+}
