@@ -151,11 +151,16 @@ func (l *Local) checkBytes(ctx context.Context, paths []string) error {
 // CommitFiles makes a commit on top of parent in which the files have the given
 // contents; nil removes one. The work tree, the index and all branches stay as
 // they are, and hooks do not run: it is for a commit that goes to a branch of
-// its own by [Local.Push]. ErrUnchanged when the parent holds exactly this.
+// its own by [Local.Push]. An empty parent makes a first commit. ErrUnchanged when the parent holds
+// exactly this.
 func (l *Local) CommitFiles(ctx context.Context, parent string, files map[string][]byte, message string, author Person) (string, error) {
-	base, err := l.Resolve(ctx, parent)
-	if err != nil {
-		return "", err
+	base, onto := emptyTree.String(), []string{}
+	if parent != "" {
+		var err error
+		if base, err = l.Resolve(ctx, parent); err != nil {
+			return "", err
+		}
+		onto = []string{"-p", base}
 	}
 	dir, err := os.MkdirTemp("", "rampart-index-")
 	if err != nil {
@@ -182,12 +187,12 @@ func (l *Local) CommitFiles(ctx context.Context, parent string, files map[string
 		return "", err
 	}
 	tree := strings.TrimSpace(string(out))
-	if old, err := l.git(ctx, nil, "rev-parse", base+"^{tree}"); err != nil {
+	if old, err := l.git(ctx, nil, "rev-parse", base+"^{tree}"); parent != "" && err != nil {
 		return "", err
 	} else if strings.TrimSpace(string(old)) == tree {
 		return "", ErrUnchanged
 	}
-	args := []string{"commit-tree", "-p", base, "-F", "-"}
+	args := append([]string{"commit-tree", "-F", "-"}, onto...)
 	if sign, err := l.git(ctx, nil, "config", "--type=bool", "--get", "commit.gpgsign"); err == nil && strings.TrimSpace(string(sign)) == "true" {
 		args = append(args, "-S")
 	}

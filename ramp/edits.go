@@ -13,6 +13,10 @@ import (
 // digest of the record that the run leaves, or "". The document's own version is not among them.
 func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence string) []flags.EditOp {
 	var ops []flags.EditOp
+	moved := map[flags.Key]bool{}
+	for i := range all {
+		moved[all[i].Key()] = all[i].Action != Hold
+	}
 	for i := range all {
 		o := &all[i]
 		if !o.Moves() {
@@ -28,7 +32,7 @@ func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence strin
 				flags.EditOp{Pointer: pointer + "/pct", Value: jsontext.Value(o.To.String())},
 				flags.EditOp{Pointer: pointer + "/version", Value: stampOf(f.Entry(o.Tenant).Version, n)})
 			if o.Tenant == flags.DefaultTenant {
-				ops = append(ops, followers(f, n)...)
+				ops = append(ops, followers(f, n, moved)...)
 			}
 		}
 		ops = append(ops, flags.EditOp{Pointer: pointer + "/ramped", Value: o.record(now, evidence)})
@@ -37,9 +41,9 @@ func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence strin
 }
 
 // followers stamps the tenants that follow the feature's percentage under a version of their own.
-func followers(f *flags.Feature, n int) (ops []flags.EditOp) {
+func followers(f *flags.Feature, n int, moved map[flags.Key]bool) (ops []flags.EditOp) {
 	for tenant, own := range f.Tenants() {
-		if own.Pct == nil && own.Version != "" {
+		if own.Pct == nil && own.Version != "" && !moved[flags.Key{Feature: f.Name, Tenant: tenant}] {
 			ops = append(ops, flags.EditOp{Pointer: "/features/" + f.Name + "/tenants/" + tenant + "/version", Value: stampOf(own.Version, n)})
 		}
 	}

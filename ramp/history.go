@@ -91,13 +91,16 @@ func (c *change) bot() bool {
 	return r != nil && r.To == c.to && (c.before == nil || c.before.Ramped == nil || r.At.After(c.before.Ramped.At))
 }
 
-// back reports whether the `ramped` record is older than it was, or gone.
+// back reports whether the `ramped` record is older than it was, or gone together with its step.
 func (c *change) back() bool {
 	was := c.before
 	if was == nil || was.Ramped == nil {
 		return false
 	}
-	return c.after.Ramped == nil || c.after.Ramped.At.Before(was.Ramped.At)
+	if c.after.Ramped == nil {
+		return c.from == was.Ramped.To && c.to == was.Ramped.From
+	}
+	return c.after.Ramped.At.Before(was.Ramped.At)
 }
 
 func sameRamped(a, b *flags.Override) bool {
@@ -136,9 +139,13 @@ func (l *Log) changes(next *flags.Spec, f func(change)) {
 func featureChanges(name string, was, now *flags.Feature, f func(change)) {
 	one := func(tenant string, before, after *flags.Override) {
 		c := change{key: flags.Key{Feature: name, Tenant: tenant}, to: now.Entry(tenant).Pct, added: was == nil, before: before, after: after}
-		c.from = c.to
-		if was != nil {
+		switch {
+		case was != nil:
 			c.from = was.Entry(tenant).Pct
+		case c.bot():
+			c.from = after.Ramped.From // the file's first revision: its own record is all there is
+		default:
+			c.from = c.to
 		}
 		if c.from != c.to || !sameRamped(before, after) {
 			f(c)
@@ -172,10 +179,8 @@ func (l *Log) apply(c change, r *Revision) {
 	bot := c.bot()
 	e := l.entry(c.key)
 	if c.added {
-		// The file's first revision, or a feature carried over: its own record is all there is.
 		if bot {
 			e.steppedAt = c.after.Ramped.At
-			c.from = c.after.Ramped.From
 			l.count(e, c, e.steppedAt)
 		}
 		return

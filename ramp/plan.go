@@ -258,10 +258,13 @@ func (p *planner) spend() {
 	}
 }
 
-func (o *Outcome) shelve(why string) {
+func (o *Outcome) shelve(why string) { o.Shelve(CodeBudget, why) }
+
+// Shelve holds an outcome that was to move, for a reason that lies outside its own evidence.
+func (o *Outcome) Shelve(code Code, why string) {
 	o.Approval = false
 	if o.Resumed {
 		why = resumedPrefix + why
 	}
-	o.hold(CodeBudget, why, time.Time{})
+	o.hold(code, why, time.Time{})
 }

@@ -125,3 +125,18 @@ func tenant(name string) string {
 	}
 	return name
 }
+
+// Dated is a source with a generated_at, where it is an object that has none.
+func Dated(src []byte, at time.Time) []byte {
+	fields, err := object(src)
+	if err != nil || fields["generated_at"] != nil {
+		return src
+	}
+	at = at.UTC()
+	out := fmt.Appendf(nil, "{\"generated_at\": %q", at.Format(time.RFC3339))
+	rest := strings.TrimSpace(string(src))[1:]
+	if len(fields) > 0 {
+		out = append(out, ',')
+	}
+	return append(out, rest...)
+}
