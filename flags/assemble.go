@@ -23,7 +23,7 @@ func (r *reader) read() bool {
 		if r.report.Full() || r.old != nil && r.report.Err() != nil {
 			return false
 		}
-		r.finish(&r.drafts[i], l)
+		r.finish(r.drafts[i], l)
 	}
 	if r.report.Err() != nil {
 		return false
@@ -348,7 +348,7 @@ func (r *reader) assemble(table *segmentTable, _ *linker) bool {
 	s.Environment, _ = r.shell["environment"].(string)
 	members, same := 0, r.old != nil && len(r.old.doc) == len(r.drafts)
 	for i := range r.drafts {
-		d := &r.drafts[i]
+		d := r.drafts[i]
 		s.doc[i] = featureRow{feature: d.made, start: d.at, end: d.end}
 		members += d.made.members
 		same = same && r.old.doc[i].feature.Name == d.made.Name

@@ -10,15 +10,16 @@ import (
 // The limits of one spec. They keep what a hostile file can cost within bounds
 // and lie far above what a team writes; docs/flags.json.md lists them.
 const (
-	MaxEntries = 500_000 // features and their tenants together
-	MaxCohort  = 100_000 // members of one entry, segments expanded
+	MaxFeatures = 100_000
+	MaxEntries  = 500_000 // features and their tenants together
+	MaxCohort   = 100_000 // members of one entry, segments expanded
 
+	maxSegments  = 10_000
 	maxMembers   = 20_000_000 // members of all entries together
-	maxExpanded  = 4_000_000  // members that segments bring, each distinct list counted once
+	maxExpanded  = 2_000_000  // members that segments bring, each distinct list counted once
 	maxMemberLen = 256        // bytes
+	maxValues    = 5_000      // values of one feature without its tenants, or of one tenant
 )
-
-var tooMany = fmt.Sprintf("more than %d features, tenants and segments", MaxEntries)
 
 // The levels of nesting that are left at each place of the document.
 const (

@@ -2,7 +2,9 @@ package flags
 
 import (
 	"bytes"
+	"fmt"
 	"hash/maphash"
+	"slices"
 	"sort"
 
 	"github.com/rampart-flags/rampart/schema"
@@ -21,7 +23,8 @@ type reader struct {
 	segments []segmentDraft
 	segRaw   []byte // the value of "segments"
 	segKept  bool   // and it is old's
-	drafts   []featureDraft
+	drafts   []*featureDraft
+	spans    []span  // of all drafts' fields
 	pieces   []piece // distinct overrides by their bytes
 	byHash   map[uint64]int32
 	seed     maphash.Seed
@@ -47,7 +50,8 @@ type featureDraft struct {
 	span
 	at      int // of the member
 	kept    *Feature
-	fields  []span
+	from    int // its fields are spans[from:to]
+	to      int
 	tenants bool // "tenants" is there and an object
 	rows    []tenantRow
 	byName  []int32 // old's, when ordered
@@ -73,7 +77,7 @@ func (r *reader) walk() bool {
 	r.shell, r.byHash, r.seed = map[string]any{}, map[uint64]int32{}, maphash.MakeSeed()
 	c := &cursor{src: r.src}
 	if r.old == nil && c.peek() != '{' {
-		v, _ := schema.Value(r.src)
+		v, _ := schema.Value(r.src, maxValues)
 		r.report.AddProblems(c.i, "", parts().whole.Validate(v))
 		return false
 	}
@@ -84,6 +88,10 @@ func (r *reader) walk() bool {
 			return false
 		}
 		s := span{name: string(name), nameAt: nameAt, start: c.i}
+		if len(r.shell) >= maxFields && !slices.Contains(topOrder, s.name) {
+			c.skip()
+			return r.old == nil
+		}
 		switch {
 		case s.name == "segments" && c.peek() == '{':
 			ok = r.walkSegments(c)
@@ -108,7 +116,7 @@ func (r *reader) value(s span, above string, depth int) (any, bool) {
 	if r.old != nil && schema.Check("", raw, schema.Limits{Depth: depth}) != nil {
 		return nil, false
 	}
-	v, err := schema.Value(raw)
+	v, err := schema.Value(raw, maxValues)
 	if err != nil {
 		r.report.Add(s.start, above+"/"+escape(s.name), err.Error(), "")
 		return nil, false
@@ -135,7 +143,11 @@ func (r *reader) walkSegments(c *cursor) bool {
 		c.skip()
 		s.end = c.i
 		r.segments = append(r.segments, s)
-		return ok && r.count(s.nameAt, 0)
+		if len(r.segments) > maxSegments {
+			r.report.Add(s.nameAt, "/segments", fmt.Sprintf("more than %d segments", maxSegments), "")
+			return false
+		}
+		return ok
 	})
 	r.segRaw = r.src[start:c.i]
 	if r.old != nil && ok {
@@ -144,14 +156,18 @@ func (r *reader) walkSegments(c *cursor) bool {
 	return ok
 }
 
-// count counts entries and segments against the limit.
+// count counts entries against the limits.
 func (r *reader) count(at, n int) bool {
 	r.entries += n
-	if r.entries+len(r.segments) > MaxEntries {
-		r.report.Add(at, "/features", tooMany, "split it into several specs")
-		return false
+	switch {
+	case len(r.drafts) > MaxFeatures:
+		r.report.Add(at, "/features", fmt.Sprintf("more than %d features", MaxFeatures), "split it into several specs")
+	case r.entries > MaxEntries:
+		r.report.Add(at, "/features", fmt.Sprintf("more than %d features and tenants", MaxEntries), "split it into several specs")
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 func (r *reader) walkFeatures(c *cursor) bool {
@@ -163,7 +179,7 @@ func (r *reader) walkFeatures(c *cursor) bool {
 			if bytes.HasPrefix(r.src[at:], r.old.src[row.start:row.end]) {
 				next++
 				c.i += row.end - row.start
-				r.drafts = append(r.drafts, featureDraft{span: span{name: row.feature.Name, end: c.i}, at: at, kept: row.feature})
+				r.drafts = append(r.drafts, &featureDraft{span: span{name: row.feature.Name, end: c.i}, at: at, kept: row.feature})
 				return r.count(at, 1+len(row.feature.rows))
 			}
 		}
@@ -171,7 +187,7 @@ func (r *reader) walkFeatures(c *cursor) bool {
 		if !ok {
 			return false
 		}
-		d := featureDraft{span: span{name: string(name), nameAt: at, start: c.i}, at: at}
+		d := &featureDraft{span: span{name: string(name), nameAt: at, start: c.i}, at: at, from: len(r.spans), to: len(r.spans)}
 		var was *featureRow
 		if r.old != nil {
 			if i, ok := r.old.index[d.name]; ok {
@@ -179,7 +195,7 @@ func (r *reader) walkFeatures(c *cursor) bool {
 			}
 		}
 		if c.peek() == '{' {
-			ok = r.walkFeature(c, &d, was)
+			ok = r.walkFeature(c, d, was)
 		} else {
 			c.skip()
 		}
@@ -206,13 +222,17 @@ func (r *reader) walkFeature(c *cursor, d *featureDraft, was *featureRow) bool {
 		}
 		c.skip()
 		s.end = c.i
-		d.fields = append(d.fields, s)
-		return len(d.fields) <= maxFields || r.old == nil
+		if d.to-d.from >= maxFields && !slices.Contains(featureOrder, s.name) {
+			return r.old == nil
+		}
+		r.spans = append(r.spans, s)
+		d.to++
+		return true
 	})
 }
 
-// maxFields is more than any object of ours has; a document with more is read
-// as a whole, for its errors.
+// maxFields is more than any object of ours has. Of further unknown names an
+// author need not hear.
 const maxFields = 64
 
 func (r *reader) walkTenants(c *cursor, d *featureDraft, was *featureRow) bool {

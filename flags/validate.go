@@ -28,14 +28,16 @@ var parts = sync.OnceValue(func() (p struct {
 // validate holds everything that is new to the schema, and makes of it what
 // can be made without knowing the rest of the document.
 func (r *reader) validate() {
-	for i := range r.segments {
+	for i, bad := 0, 0; i < len(r.segments) && bad < enough; i++ {
 		s := &r.segments[i]
-		s.list, s.problems = r.members(s.start, s.end)
+		if s.list, s.problems = r.members(s.start, s.end); len(s.problems) > 0 {
+			bad++
+		}
 	}
 	var fresh []*featureDraft
 	for i := range r.drafts {
 		if r.drafts[i].kept == nil {
-			fresh = append(fresh, &r.drafts[i])
+			fresh = append(fresh, r.drafts[i])
 		}
 	}
 	inParallel(len(fresh)+len(r.pieces), func(i int) bool {
@@ -49,10 +51,14 @@ func (r *reader) validate() {
 	})
 }
 
+// enough is how many bad parts of a document are looked at: more than an
+// author reads.
+const enough = 100
+
 // inParallel calls do for 0 to n-1, about in order, on all processors, until
-// a hundred calls came back false: that is more than an author reads.
+// enough calls came back false.
 func inParallel(n int, do func(int) bool) {
-	const enough, worthIt = 100, 64
+	const worthIt = 64
 	var next, bad atomic.Int64
 	work := func() {
 		for bad.Load() < enough {
@@ -79,7 +85,7 @@ func inParallel(n int, do func(int) bool) {
 // members reads a segment's list.
 func (r *reader) members(start, end int) ([]string, []schema.Problem) {
 	raw := r.src[start:end]
-	v, err := schema.Value(raw)
+	v, err := schema.Value(raw, maxValues)
 	if err != nil {
 		return nil, []schema.Problem{{Problem: err.Error()}}
 	}
@@ -98,18 +104,19 @@ func (r *reader) members(start, end int) ([]string, []schema.Problem) {
 // feature makes a feature of a draft, its tenants still missing.
 func (r *reader) feature(d *featureDraft) (*Feature, []schema.Problem) {
 	if r.src[d.start] != '{' {
-		v, _ := schema.Value(r.src[d.start:d.end])
+		v, _ := schema.Value(r.src[d.start:d.end], maxValues)
 		return nil, parts().feature.Validate(v)
 	}
-	m := make(map[string]any, len(d.fields)+1)
+	fields := r.spans[d.from:d.to]
+	m := make(map[string]any, len(fields)+1)
 	var found []schema.Problem
 	var cohorts, ramp []byte
-	for _, f := range d.fields {
+	for _, f := range fields {
 		raw := r.src[f.start:f.end]
 		if _, twice := m[f.name]; twice || r.old != nil && schema.Check("", raw, schema.Limits{Depth: depthFeature}) != nil {
 			return nil, []schema.Problem{{Problem: "not well formed"}} // only with old: the whole is read anew
 		}
-		v, err := schema.Value(raw)
+		v, err := schema.Value(raw, maxValues)
 		if err != nil {
 			found = append(found, schema.Problem{Pointer: "/" + escape(f.name), Problem: err.Error()})
 		}
@@ -154,7 +161,7 @@ func (r *reader) override(raw []byte) (*Override, []schema.Problem) {
 	if r.old != nil && schema.Check("", raw, schema.Limits{Depth: depthTenant}) != nil {
 		return nil, []schema.Problem{{Problem: "not well formed"}}
 	}
-	v, err := schema.Value(raw)
+	v, err := schema.Value(raw, maxValues)
 	if err != nil {
 		return nil, []schema.Problem{{Problem: err.Error()}}
 	}

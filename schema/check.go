@@ -12,17 +12,22 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits bound a document before anything is made of it.
+// Limits bound a document before anything is made of it. Zero means the
+// default.
 type Limits struct {
-	Bytes   int // 0 means 32 MiB
-	Depth   int // nested objects and arrays; 0 means 16
-	Members int // names in one object; 0 means 500,000
+	Bytes int // 32 MiB
+	Depth int // of objects and arrays inside each other: 16
+	Names int // in one object: 500,000
+	Items int // in one array: 100,000
 }
 
 const (
-	defaultBytes   = 32 << 20
-	defaultDepth   = 16
-	defaultMembers = 500_000
+	defaultBytes = 32 << 20
+	defaultDepth = 16
+	defaultNames = 500_000
+	defaultItems = 100_000
+
+	maxName = 1024 // bytes
 
 	// A number is text until it is needed. Longer ones, and exponents like
 	// 1e999, cost memory without bound in whoever makes an exact value of them.
@@ -30,9 +35,10 @@ const (
 	maxExponent = 308
 )
 
-func (l Limits) bytes() int   { return orElse(l.Bytes, defaultBytes) }
-func (l Limits) depth() int   { return orElse(l.Depth, defaultDepth) }
-func (l Limits) members() int { return orElse(l.Members, defaultMembers) }
+func (l Limits) bytes() int { return orElse(l.Bytes, defaultBytes) }
+func (l Limits) depth() int { return orElse(l.Depth, defaultDepth) }
+func (l Limits) names() int { return orElse(l.Names, defaultNames) }
+func (l Limits) items() int { return orElse(l.Items, defaultItems) }
 
 func orElse(n, other int) int {
 	if n == 0 {
@@ -70,24 +76,40 @@ func Check(file string, src []byte, lim Limits) error {
 // scan looks for what would cost a parser too much: depth, width and numbers.
 // It is no parser; src need not be JSON.
 func scan(src []byte, lim Limits) (at int, problem, hint string) {
-	maxDepth, maxMembers := lim.depth(), lim.members()
-	members := make([]int, maxDepth+1)
-	depth := 0
+	type level struct {
+		start, commas, most int
+	}
+	levels := make([]level, lim.depth()+1)
+	levels[0].most = len(src)
+	depth, str := 0, 0 // str is where the last string began
 	for i := 0; i < len(src); i++ {
 		switch c := src[i]; c {
 		case '"':
+			str = i
 			i = endOfString(src, i) - 1
 		case '{', '[':
 			depth++
-			if depth > maxDepth {
-				return i, fmt.Sprintf("nested deeper than %d levels", maxDepth), ""
+			if depth == len(levels) {
+				return i, fmt.Sprintf("nested deeper than %d levels", lim.depth()), ""
 			}
-			members[depth] = 0
+			levels[depth] = level{start: i, most: lim.names()}
+			if c == '[' {
+				levels[depth].most = lim.items()
+			}
 		case '}', ']':
 			depth = max(depth-1, 0)
+		case ',':
+			l := &levels[depth]
+			if l.commas++; l.commas < l.most {
+				continue
+			}
+			if src[l.start] == '[' {
+				return l.start, fmt.Sprintf("more than %d items in one list", l.most), ""
+			}
+			return l.start, fmt.Sprintf("more than %d names in one object", l.most), "split it into several files"
 		case ':':
-			if members[depth]++; members[depth] > maxMembers {
-				return i, fmt.Sprintf("more than %d names in one object", maxMembers), "split it into several specs"
+			if n := i - str; n > maxName && src[i-1] == '"' {
+				return str, fmt.Sprintf("a name of %d bytes, more than %d", n-2, maxName), ""
 			}
 		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 			end := i + 1

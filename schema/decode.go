@@ -10,6 +10,9 @@ import (
 // small bounds documents that are read as a whole: policies, evidence, settings.
 var small = Limits{Bytes: 4 << 20}
 
+// smallValues is how many values such a document may hold.
+const smallValues = 200_000
+
 // Decode reads a small document (at most 4 MiB) into v: [Check], then the
 // schema of that short name, then v's fields, of which none may be unknown.
 // The error is [Errors]; then v is not to be used.
@@ -18,7 +21,7 @@ func Decode(name, file string, src []byte, v any) error {
 		return err
 	}
 	r := NewReport(file, src)
-	doc, err := Value(src)
+	doc, err := Value(src, smallValues)
 	if err != nil {
 		r.Add(0, "", err.Error(), "")
 		return r.Err()

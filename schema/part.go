@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -129,20 +130,20 @@ func (p *Part) Validate(v any) []Problem {
 // elsewhere.
 const MaxArray = 1000
 
-// maxValues is how many values one document, or one part of a spec, may hold.
-const maxValues = 200_000
-
 // Value makes of one JSON text what [Part.Validate] takes: maps, slices,
 // strings, bools, nil, and json.Number. The text must have passed [Check].
 // Of arrays with more than 1000 items only the first 1001 are kept, and a text
-// of more than 200,000 values is an error.
-func Value(src []byte) (any, error) {
+// of more than most values is an error.
+func Value(src []byte, most int) (any, error) {
 	r := readers.Get().(*valueReader)
 	defer readers.Put(r)
 	r.buffer = *bytes.NewBuffer(src)
 	r.decoder.Reset(&r.buffer, jsontext.AllowDuplicateNames(true))
-	left := maxValues
+	left := most
 	v, err := value(r.decoder, &left)
+	if left < 0 {
+		err = fmt.Errorf("more than %d values", most)
+	}
 	r.buffer = bytes.Buffer{}
 	r.decoder.Reset(&r.buffer) // keep nobody's bytes
 	return v, err
@@ -157,9 +158,11 @@ type valueReader struct {
 
 var readers = sync.Pool{New: func() any { return &valueReader{decoder: jsontext.NewDecoder(&bytes.Buffer{})} }}
 
+var errTooMany = errors.New("too many values")
+
 func value(d *jsontext.Decoder, left *int) (any, error) {
 	if *left--; *left < 0 {
-		return nil, fmt.Errorf("more than %d values", maxValues)
+		return nil, errTooMany
 	}
 	tok, err := d.ReadToken()
 	if err != nil {
