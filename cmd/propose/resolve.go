@@ -66,6 +66,7 @@ func resolveCommand(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&r.install, "install", false, "make git merge the spec by meaning, in this clone")
 	cmd.Flags().BoolVar(&r.driver, "driver", false, "be git's merge driver: BASE OURS THEIRS [PATH]")
 	cmd.Flags().Lookup("driver").Hidden = true
+	cli.NoEnv(cmd, "take", "install", "driver")
 	return cmd
 }
 

@@ -48,6 +48,7 @@ func rollbackCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&last, "last", false, "undo the newest change to the spec")
+	cli.NoEnv(cmd, "last")
 	s.defineKey(cmd)
 	return cmd
 }
@@ -181,6 +182,18 @@ func (a *app) restore(ctx context.Context, file string, u undoing, message strin
 	before, err := u.c.signedFiles(ctx, u.commit.Parents[0])
 	if err != nil {
 		return err
+	}
+	if policy, _, err := a.readTrust(""); err != nil {
+		return err
+	} else if policy != nil {
+		signers, err := u.c.signersAt(ctx, u.commit.Parents[0], u.was, before, policy)
+		if err != nil {
+			return err
+		}
+		if len(signers) == 0 {
+			return cli.Exit(cli.ExitRefused, cli.Hint(fmt.Errorf("rolling back %.12s without a key: nobody who counts has signed what stood before it", u.commit.Hash),
+				"sign it: propose rollback %.12s --key KEY", u.commit.Hash))
+		}
 	}
 	var files []string
 	for name, blob := range before {

@@ -22,6 +22,7 @@ var subcommands = []func(*app) *cobra.Command{
 	historyCommand,
 	initCommand,
 	keygenCommand,
+	rampCommand,
 	resolveCommand,
 	rollbackCommand,
 	setCommand,

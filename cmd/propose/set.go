@@ -65,6 +65,8 @@ func setCommand(a *app) *cobra.Command {
 	f.StringVar(&environment, "environment", "", "bind the spec to the environment `NAME`; empty removes it")
 	f.StringVar(&base, "base", "", "start a new base for the version, such as flags-v2: `NAME`")
 	f.StringVar(&previous, "previous", "HEAD", "the `COMMIT` whose spec this one is made from")
+	cli.NoEnv(cmd, "tenant", "pct", "enable", "disable", "add-cohort", "remove-cohort", "inherit", "remove-tenant", "new", "remove",
+		"salt", "description", "owner", "expires", "segment", "environment", "base")
 	s.define(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {

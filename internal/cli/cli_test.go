@@ -112,6 +112,8 @@ func tree(saw *string) *cobra.Command {
 	key := sign.Flags().String("key", "", "the key")
 	redis := sign.Flags().StringSlice("redis", nil, "addresses")
 	count := sign.Flags().Int("count", 1, "how often")
+	sign.Flags().Int("pct", 0, "what to set this once")
+	NoEnv(sign, "pct")
 	sign.RunE = func(*cobra.Command, []string) error {
 		*saw = fmt.Sprintf("key=%s redis=%v count=%d", *key, *redis, *count)
 		return nil
@@ -145,6 +147,7 @@ func TestEnvironment(t *testing.T) {
 		{"an empty variable is none", map[string]string{"RAMPART_COUNT": ""}, []string{"sign", "f"}, "key= redis=[] count=1"},
 		{"older name", map[string]string{"REDIS_URL": "b,c"}, []string{"sign", "f"}, "key= redis=[b c] count=1"},
 		{"older names in order", map[string]string{"REDIS_URL": "b", "FLAGS_REDIS_URL": "a"}, []string{"sign", "f"}, "key= redis=[a] count=1"},
+		{"not a setting", map[string]string{"RAMPART_PCT": "no number"}, []string{"sign", "f"}, "key= redis=[] count=1"},
 		{"own name first", map[string]string{"FLAGS_REDIS_URL": "a", "RAMPART_REDIS": "z"}, []string{"sign", "f"}, "key= redis=[z] count=1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -20,7 +20,7 @@ func Run(ctx context.Context, root *cobra.Command, env Env, aliases map[string][
 	root.SetErr(env.Stderr)
 	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.InitDefaultVersionFlag()
+	root.Flags().Bool("version", false, "print the version")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(env.Args...)
 	BindEnv(root, env, aliases)
@@ -31,7 +31,7 @@ func Run(ctx context.Context, root *cobra.Command, env Env, aliases map[string][
 //
 // Every flag can also be given as RAMPART_<NAME> (--state-dir: RAMPART_STATE_DIR), or by one of
 // the older names in aliases[flag]; the flag wins, then RAMPART_<NAME>, then the older names in
-// order. An empty variable counts as not set. Help names the variables.
+// order. An empty variable counts as not set. Help names the variables. [NoEnv] makes exceptions.
 //
 // A wrong command line is an ExitUsage error with a hint: the nearest subcommand or flag, else
 // where to read on. A command that has only subcommands prints its help to stderr when called alone.
@@ -100,7 +100,22 @@ func argsError(c *cobra.Command, args []string, err error) error {
 	return err
 }
 
-func bindable(f *pflag.Flag) bool { return f.Name != "help" && f.Name != "version" }
+// noEnv marks a flag that is what one call is about, not a setting.
+const noEnv = "rampart_no_env"
+
+// NoEnv keeps flags of cmd out of the environment: those that say what to do this once, such as the
+// percentage to set, which a variable left behind must never repeat.
+func NoEnv(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := cmd.Flags().SetAnnotation(name, noEnv, []string{"true"}); err != nil {
+			panic(err) // no such flag
+		}
+	}
+}
+
+func bindable(f *pflag.Flag) bool {
+	return f.Name != "help" && f.Name != "version" && f.Annotations[noEnv] == nil
+}
 
 func envNames(flag string, aliases map[string][]string) []string {
 	name := "RAMPART_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
