@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,9 +15,12 @@ import (
 
 // One cluster serves all of these; the last one loses a master.
 func TestCluster(t *testing.T) {
-	c := flagtest.Cluster(t)
-	t.Run("every operation", func(t *testing.T) { clusterOperations(t, c, "flags:v1:") })
-	t.Run("every operation in one slot", func(t *testing.T) { clusterOperations(t, c, "flags:{v1}:") })
+	t.Parallel() // it waits, mostly
+	c := flagtest.Cluster(t, "--notify-keyspace-events", "KA")
+	t.Run("least privilege", func(t *testing.T) { clusterACL(t, c) })
+	t.Run("foreign hands", func(t *testing.T) { clusterWatch(t, c) })
+	t.Run("every operation", func(t *testing.T) { clusterOperations(t, c, "ops:") })
+	t.Run("every operation in one slot", func(t *testing.T) { clusterOperations(t, c, "{ops}:") })
 	t.Run("in one slot a change is atomic", func(t *testing.T) { clusterOneSlot(t, c) })
 	t.Run("a stale writer confesses", func(t *testing.T) { clusterStaleWriter(t, c) })
 	t.Run("replicas serve reads", func(t *testing.T) { clusterReplicas(t, c) })
@@ -78,8 +82,9 @@ func clusterOneSlot(t *testing.T, c *flagtest.RedisCluster) {
 		t.Errorf("counts %+v, want one transaction", n)
 	}
 	home := c.MasterOf("atomic:{x}:meta")
-	if got := home.CLI("CLUSTER", "COUNTKEYSINSLOT", fmt.Sprint(c.Slot("atomic:{x}:meta"))); got != "10003" {
-		t.Errorf("%s keys in the namespace's slot", got)
+	slot := fmt.Sprint(c.Slot("atomic:{x}:meta"))
+	if got := strings.Count("\n"+home.CLI("CLUSTER", "GETKEYSINSLOT", slot, "20000"), "\natomic:{x}:"); got != 10_003 {
+		t.Errorf("%d keys in the namespace's slot", got)
 	}
 	heal(t, s, many(25_000, 2), meta(2, 1)) // in chunks, fenced
 	expectLive(t, s, many(25_000, 2), 2)
@@ -221,9 +226,8 @@ func clusterLostMaster(t *testing.T, c *flagtest.RedisCluster) {
 }
 
 // A cluster tells of foreign hands from each of its nodes.
-func TestClusterWatch(t *testing.T) {
-	c := flagtest.Cluster(t, "--notify-keyspace-events", "KA")
-	s := open(t, c.URL(), "")
+func clusterWatch(t *testing.T, c *flagtest.RedisCluster) {
+	s := open(t, c.URL(), "hands:")
 	heard := make(chan flags.Key, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -235,7 +239,7 @@ func TestClusterWatch(t *testing.T) {
 	for i := range 30 {
 		k := flags.Key{Feature: "f", Tenant: fmt.Sprint(i)}
 		want[k] = true
-		c.MasterOf("flags:v1:"+k.String()).CLI("SET", "flags:v1:"+k.String(), "by hand")
+		c.MasterOf("hands:"+k.String()).CLI("SET", "hands:"+k.String(), "by hand")
 	}
 	flagtest.Eventually(t, "word of each of thirty keys", func() bool {
 		select {

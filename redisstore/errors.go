@@ -62,6 +62,9 @@ func wrap(err error, doing string, args ...any) error {
 }
 
 func familyOf(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, own := range []error{ErrConflict, ErrHeld, ErrUnavailable, ErrDenied, ErrNoMeta, context.Canceled} {
 		if errors.Is(err, own) {
 			return nil

@@ -73,8 +73,8 @@ func TestKilledRedisInTheMidstOfAnApply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := flagtest.Redis(t, conf...)
 			s := openWith(t, redisstore.Options{URL: r.URL(), Timeout: 30 * time.Second})
-			old, next := many(35_000, 10), many(33_000, 20)
-			for chunk := 1; chunk <= 3; chunk++ {
+			old, next := many(25_000, 10), many(23_000, 20)
+			for chunk := 1; chunk <= 2; chunk++ {
 				generation := uint64(2 * chunk)
 				heal(t, s, old, meta(generation-1, 1))
 				fence := mustMeta(t, s).Fence()
@@ -84,7 +84,7 @@ func TestKilledRedisInTheMidstOfAnApply(t *testing.T) {
 						r.Kill()
 					}
 				})
-				_, err := s.Apply(t.Context(), fence, redisstore.Change{Set: next, Delete: keys(old[33_000:]), Meta: meta(generation, 1)})
+				_, err := s.Apply(t.Context(), fence, redisstore.Change{Set: next, Delete: keys(old[23_000:]), Meta: meta(generation, 1)})
 				s.BetweenChunks(nil)
 				if !errors.Is(err, redisstore.ErrUnavailable) {
 					t.Fatalf("the apply through a killed Redis: %v", err)

@@ -14,8 +14,8 @@ import (
 
 // Watch calls touched with the entries, or true for a system key, that Redis says
 // were written, deleted or expired, by anyone: the store's own writes are among
-// them. It runs until the context ends, whose error it returns. It hears nothing
-// unless Redis' notify-keyspace-events holds K and at least g, $ and x (KA for all);
+// them. It runs until the context ends, whose error it returns, or Redis denies
+// access. It hears nothing unless Redis' notify-keyspace-events holds K and at least g, $ and x (KA for all);
 // it is a hint to look sooner and never a reason not to look.
 func (s *Store) Watch(ctx context.Context, touched func(entry flags.Key, system bool)) error {
 	prefix := fmt.Sprintf("__keyspace@%d__:", s.address.db)
@@ -35,18 +35,17 @@ func (s *Store) Watch(ctx context.Context, touched func(entry flags.Key, system 
 	}
 	pattern := prefix + s.ns.pattern()
 	if s.cluster == nil {
-		listen(ctx, s.single, pattern, heard)
-		return ctx.Err()
+		return listen(ctx, s.single, pattern, heard)
 	}
 	return s.watchNodes(ctx, pattern, heard)
 }
 
 // watchNodes listens to every master: a node of a Cluster tells of its own keys only.
 func (s *Store) watchNodes(ctx context.Context, pattern string, heard func(string)) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer cancel()
+	defer cancel(nil)
 	var mu sync.Mutex
 	running := map[string]bool{}
 	for {
@@ -57,28 +56,35 @@ func (s *Store) watchNodes(ctx context.Context, pattern string, heard func(strin
 			addr := node.Options().Addr
 			if !running[addr] && ctx.Err() == nil {
 				running[addr] = true
-				wg.Go(func() { listen(ctx, node, pattern, heard) })
+				wg.Go(func() {
+					if err := listen(ctx, node, pattern, heard); err != nil && ctx.Err() == nil {
+						cancel(err)
+					}
+				})
 			}
 			return nil
 		})
-		if err := pause(ctx, lookEvery); err != nil {
-			return err
+		if pause(ctx, lookEvery) != nil {
+			return context.Cause(ctx)
 		}
 	}
 }
 
 // listen hears one server until the context ends; lost connections are mended.
-func listen(ctx context.Context, c *redis.Client, pattern string, heard func(channel string)) {
+func listen(ctx context.Context, c *redis.Client, pattern string, heard func(channel string)) error {
 	ps := c.PSubscribe(ctx, pattern)
 	defer ps.Close()
+	if err := mayListen(ctx, ps, dialTimeout); err != nil {
+		return wrap(err, "listening to %s", pattern)
+	}
 	events := ps.Channel(redis.WithChannelSize(1024), redis.WithChannelHealthCheckInterval(3*time.Second))
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		case m, open := <-events:
 			if !open {
-				return
+				return wrap(redis.ErrClosed, "listening to %s", pattern)
 			}
 			heard(m.Channel)
 		}

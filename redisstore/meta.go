@@ -1,12 +1,14 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -170,11 +172,14 @@ func (s *Store) readLive(ctx context.Context, p redis.Pipeliner) (Live, error) {
 	meta := p.HGetAll(ctx, s.ns.system(nameMeta))
 	spec := p.Get(ctx, s.ns.system(nameSpec))
 	bundle := p.Get(ctx, s.ns.system(nameBundle))
-	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
+	cmds, err := p.Exec(ctx)
+	if err != nil && !isAnswer(err) {
 		return Live{}, err
 	}
+	if err != nil && strings.HasPrefix(err.Error(), "EXECABORT") {
+		return Live{}, cmp.Or(refusal(cmds), err)
+	}
 	var live Live
-	var err error
 	if live.Spec, err = bytesOf(spec); err != nil {
 		return Live{}, err
 	}

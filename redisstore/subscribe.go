@@ -16,16 +16,21 @@ import (
 const lookEvery = 15 * time.Second
 
 // Subscribe calls handle for each message, in their order and from one goroutine,
-// until the context ends, whose error it then returns. The first call, and one
-// after any gap that the stream cannot fill, is a KindResync: read everything. Lost
-// connections are mended; messages of the meantime are taken from the stream.
-// handle should be quick; while it runs, messages queue up.
+// until the context ends, whose error it then returns, or Redis denies access. The
+// first call, and one after any gap that the stream cannot fill, is a KindResync:
+// read everything; its generation is 0 while nothing is live, as after a flush, and
+// what a reader has then stays the best there is. Lost connections are mended;
+// messages of the meantime are taken from the stream. handle should be quick; while
+// it runs, messages queue up.
 func (s *Store) Subscribe(ctx context.Context, handle func(Message)) error {
 	sub := &subscriber{s: s, handle: handle}
 	ps := s.client.Subscribe(ctx, s.ns.system(nameChanges))
 	defer ps.Close()
+	if err := mayListen(ctx, ps, s.timeout); err != nil {
+		return wrap(err, "listening to %s", s.ns.system(nameChanges))
+	}
 	events := ps.ChannelWithSubscriptions(redis.WithChannelSize(256))
-	look := time.NewTimer(spread(lookEvery))
+	look := time.NewTimer(0)
 	defer look.Stop()
 	for {
 		again := false
@@ -56,6 +61,16 @@ func (s *Store) Subscribe(ctx context.Context, handle func(Message)) error {
 		}
 		look.Reset(spread(wait))
 	}
+}
+
+// mayListen waits for the first answer to a subscription, so that a denial is an
+// error and not a silence. Any other trouble is left to the driver, which tries again.
+func mayListen(ctx context.Context, ps *redis.PubSub, timeout time.Duration) error {
+	_, err := ps.ReceiveTimeout(ctx, timeout)
+	if errors.Is(familyOf(err), ErrDenied) {
+		return err
+	}
+	return ctx.Err()
 }
 
 // spread keeps thousands of subscribers from asking at the same moment.
@@ -126,7 +141,7 @@ func (u *subscriber) catchUp(ctx context.Context) error {
 func (u *subscriber) missed(ctx context.Context, newest string) ([]Message, bool, error) {
 	entries, err := u.s.client.XRevRangeN(ctx, u.s.ns.system(nameChanges), "+", "-", streamLength).Result()
 	if err != nil {
-		if isAnswer(err) {
+		if isWrongType(err) {
 			return nil, false, nil // no stream
 		}
 		return nil, false, wrap(err, "reading %s", u.s.ns.system(nameChanges))

@@ -106,16 +106,24 @@ func (s *Store) attempt(ctx context.Context, t transaction) error {
 	if err == nil || errors.Is(err, redis.TxFailedErr) {
 		return err
 	}
-	// A command that was not queued says more than the EXEC that was dropped for it.
-	for _, c := range cmds {
-		if cerr := c.Err(); cerr != nil && isAnswer(cerr) && !strings.HasPrefix(cerr.Error(), "EXECABORT") {
-			return fmt.Errorf("%s: %w", c.Name(), cerr)
-		}
+	if err := refusal(cmds); err != nil {
+		return err
 	}
 	if isAnswer(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errUnsure, err)
+}
+
+// refusal is the error of the first command of a transaction that Redis did not
+// take; it says more than the EXEC that was dropped for it.
+func refusal(cmds []redis.Cmder) error {
+	for _, c := range cmds {
+		if err := c.Err(); err != nil && isAnswer(err) && !strings.HasPrefix(err.Error(), "EXECABORT") {
+			return fmt.Errorf("%s: %w", c.Name(), err)
+		}
+	}
+	return nil
 }
 
 // connFor is one connection to the server that holds key; a transaction lives on
