@@ -145,6 +145,9 @@ func (b *builder) note(tenant string, r row) {
 	}
 	t := newTenant{name: tenant, slot: b.out.tenantRows(tenant), first: r}
 	if t.slot.size == 0 {
+		if r.bits == rowDeleted {
+			return // there is nothing to delete
+		}
 		t.slot.name = uint32(len(b.out.base) + len(b.arena))
 		b.arena = appendText(b.arena, tenant)
 	}
