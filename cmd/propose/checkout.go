@@ -25,6 +25,7 @@ import (
 type checkout struct {
 	*gitrepo.Local
 	spec string // the spec's path in the repository
+	dec  *flags.Decoder
 }
 
 // checkoutOf opens the repository around a file. It returns nil where there is none.
@@ -44,7 +45,7 @@ func checkoutOf(path string) (*checkout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checkout{l, name}, nil
+	return &checkout{l, name, new(flags.Decoder)}, nil
 }
 
 func isDir(path string) bool {
@@ -70,7 +71,7 @@ func (c *checkout) specAt(ctx context.Context, commit string) (*flags.Spec, erro
 	if err != nil {
 		return nil, err
 	}
-	return flags.Decode(fmt.Sprintf("%s at %.12s", c.spec, commit), src)
+	return c.dec.Decode(fmt.Sprintf("%s at %.12s", c.spec, commit), src)
 }
 
 // specAt reads the spec that ref names: "" is the work tree's, "-" stdin; then a file, a commit, or
@@ -90,6 +91,7 @@ func (a *app) specAt(ctx context.Context, ref string) (*flags.Spec, string, erro
 	if c == nil {
 		return nil, ref, usage(fmt.Errorf("%s is no file, and there is no git repository to look it up in", ref))
 	}
+	c.dec = &a.dec
 	rev, path, hasPath := strings.Cut(ref, ":")
 	if hasPath {
 		c.spec = path
@@ -111,7 +113,7 @@ func (a *app) specAt(ctx context.Context, ref string) (*flags.Spec, string, erro
 // newest one before it that is valid, and all versions in the history of HEAD. Outside a repository
 // it is the file as it stands.
 func (a *app) basis(ctx context.Context, path, rev string) (basis, error) {
-	from := basis{file: path}
+	from := basis{file: path, dec: &a.dec}
 	c, err := checkoutOf(path)
 	if err != nil {
 		return from, err
@@ -120,6 +122,7 @@ func (a *app) basis(ctx context.Context, path, rev string) (basis, error) {
 		from.made, err = a.readSpec(path)
 		return from, err
 	}
+	c.dec = &a.dec
 	_, head, err := c.Head(ctx)
 	if err != nil || (head == "" && rev == "HEAD") {
 		return from, err

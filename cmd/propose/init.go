@@ -142,13 +142,12 @@ func signerFromGit(ctx context.Context, root string) string {
 
 // initFiles are the files to make, checked as every later change will be.
 func initFiles(ctx context.Context, in initSettings, signer *signing.Signer, spec, policyPath, top string) ([]newFile, error) {
-	schemaPath := filepath.Join(top, "schema", "flags.schema.json")
-	toSchema, err := filepath.Rel(filepath.Dir(spec), schemaPath)
+	schemas, toSchema, err := schemaFiles(filepath.Dir(spec), filepath.Join(top, "schema"))
 	if err != nil {
-		return nil, fmt.Errorf("finding the schema: %w", err)
+		return nil, err
 	}
 	src := layOut(object([]field{
-		{"$schema", text(filepath.ToSlash(toSchema))}, {"version", text("flags-v1")},
+		{"$schema", text(toSchema)}, {"version", text("flags-v1")},
 		{"environment", textOrNothing(in.environment)}, {"features", jsontext.Value("{}")},
 	}))
 	if _, err := flags.Decode(spec, src); err != nil {
@@ -164,20 +163,32 @@ func initFiles(ctx context.Context, in initSettings, signer *signing.Signer, spe
 	if _, err := trust.Parse(policyPath, policy); err != nil {
 		return nil, err
 	}
-	forEditors, err := schema.Source("flags")
-	if err != nil {
-		return nil, fmt.Errorf("making the schema: %w", err)
-	}
 	bundle, err := signer.Sign(ctx, src)
 	if err != nil {
 		return nil, fmt.Errorf("signing %s: %w", spec, err)
 	}
-	return []newFile{
+	return append([]newFile{
 		{path: spec, content: src},
 		{path: bundlePath(spec, ""), content: bundle},
 		{path: policyPath, content: policy},
-		{path: schemaPath, content: forEditors, keep: true},
-	}, nil
+	}, schemas...), nil
+}
+
+// schemaFiles are the schemas that editors read, to be put into dir, and the way there from the spec.
+func schemaFiles(specDir, dir string) ([]newFile, string, error) {
+	var out []newFile
+	for _, name := range []string{"flags", "ramp"} {
+		src, err := schema.Source(name)
+		if err != nil {
+			return nil, "", fmt.Errorf("reading the schema %s: %w", name, err)
+		}
+		out = append(out, newFile{path: filepath.Join(dir, name+".schema.json"), content: src, keep: true})
+	}
+	way, err := filepath.Rel(specDir, out[0].path)
+	if err != nil {
+		return nil, "", fmt.Errorf("finding the schema: %w", err)
+	}
+	return out, filepath.ToSlash(way), nil
 }
 
 // layOut indents a JSON document the way people write it.

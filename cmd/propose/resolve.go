@@ -132,7 +132,7 @@ func (c *checkout) sides(ctx context.Context, m *gitrepo.Merge) (s sides, err er
 // reconciler judges the step from what the watched branch had, so that side is the previous one: the
 // side that a remote branch has already, else ours.
 func (a *app) mergeBasis(ctx context.Context, c *checkout, m *gitrepo.Merge, previous string) (basis, error) {
-	from := basis{file: c.spec}
+	from := basis{file: c.spec, dec: c.dec}
 	if previous == "" {
 		previous = m.Ours
 		if !c.published(ctx, m.Ours) && c.published(ctx, m.Theirs) {
@@ -198,7 +198,7 @@ func (c *checkout) mergedRevision(s sides, edits []flags.EditOp, from basis) (re
 	if err != nil {
 		return revision{}, fmt.Errorf("merging %s: %w", c.spec, err)
 	}
-	merged, err := flags.Decode(c.spec, src)
+	merged, err := from.decode(src)
 	if err != nil {
 		return revision{}, fmt.Errorf("the merged spec would be wrong: %w", err)
 	}

@@ -17,6 +17,15 @@ type basis struct {
 	made *flags.Spec // the last committed spec, that the new one names as its previous; nil before the first commit
 	seen []string    // every version that the file ever had
 	base string      // a new base for the version, "" to keep it
+
+	dec *flags.Decoder // reads what was edited; nil means one of its own
+}
+
+func (b basis) decode(src []byte) (*flags.Spec, error) {
+	if b.dec == nil {
+		return flags.Decode(b.file, src)
+	}
+	return b.dec.Decode(b.file, src)
 }
 
 // revision is a document with a change made to it.
@@ -33,7 +42,7 @@ func revise(cur *flags.Spec, edits []flags.EditOp, from basis) (revision, error)
 	if err != nil {
 		return revision{}, fmt.Errorf("editing %s: %w", from.file, err)
 	}
-	mid, err := flags.Decode(from.file, src)
+	mid, err := from.decode(src)
 	if err != nil {
 		return revision{}, fmt.Errorf("after this change the spec would be wrong: %w", err)
 	}
@@ -58,7 +67,7 @@ func stamp(mid *flags.Spec, from basis) (revision, error) {
 	if err != nil {
 		return revision{}, fmt.Errorf("writing the version into %s: %w", from.file, err)
 	}
-	next, err := flags.Decode(from.file, src)
+	next, err := from.decode(src)
 	if err != nil {
 		return revision{}, fmt.Errorf("writing the version into %s: %w", from.file, err)
 	}

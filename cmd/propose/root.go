@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/cli"
 )
 
@@ -13,6 +14,9 @@ type app struct {
 	env  cli.Env
 	path string // --path, as given; "" means specs/flags.json of the repository
 	json bool   // --json
+
+	// dec reads every spec of a command: they differ by little, and share the rest.
+	dec flags.Decoder
 }
 
 // subcommands make the command tree. One file a subcommand: a new one adds its line here.

@@ -61,7 +61,7 @@ func (a *app) readSpec(path string) (*flags.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the spec: %w", err)
 	}
-	return flags.Decode(displayName(path), src)
+	return a.dec.Decode(displayName(path), src)
 }
 
 func displayName(path string) string {
