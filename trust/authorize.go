@@ -143,9 +143,9 @@ func (p *Policy) Authorize(r Request) Answer {
 	if a := j.standing(); a.Verdict != Allowed {
 		return a
 	}
-	a := Answer{Verdict: Allowed, Reason: Authorized}
-	for _, c := range r.Changes {
-		ru := j.change(c)
+	a := Answer{Verdict: Allowed, Reason: Authorized, Covered: make([]Ruling, 0, len(r.Changes))}
+	for i := range r.Changes {
+		ru := j.change(&r.Changes[i])
 		switch {
 		case ru.verdict == Allowed:
 			a.Covered = append(a.Covered, ru.Ruling)
@@ -246,7 +246,7 @@ const (
 )
 
 // change asks every role and keeps the best answer.
-func (j *judge) change(c flags.Change) ruling {
+func (j *judge) change(c *flags.Change) ruling {
 	var best ruling
 	for i, role := range j.order {
 		ru := j.ask(role, c)
@@ -275,9 +275,9 @@ func (j *judge) who() string {
 }
 
 // ask says whether role covers c, and how near it came if not.
-func (j *judge) ask(role *Role, c flags.Change) ruling {
+func (j *judge) ask(role *Role, c *flags.Change) ruling {
 	no := func(near int, format string, args ...any) ruling {
-		return ruling{near: near, Ruling: Ruling{Change: c, Sentence: fmt.Sprintf("%s: ", c) + fmt.Sprintf(format, args...)}}
+		return ruling{near: near, Ruling: Ruling{Change: *c, Sentence: c.String() + ": " + fmt.Sprintf(format, args...)}}
 	}
 	votes := role.votes(j.counted)
 	switch {
@@ -290,10 +290,9 @@ func (j *judge) ask(role *Role, c flags.Change) ruling {
 	case votes < role.Threshold:
 		return no(missedThreshold, "role %s needs %d signers and has %d", role.Name, role.Threshold, votes)
 	}
-	yes := ruling{verdict: Allowed, Ruling: Ruling{Change: c, Role: role.Name, Sentence: fmt.Sprintf("%s: by role %s", c, role.Name)}}
 	by, to := j.rise(c)
 	if by <= 0 {
-		return yes // a way down is never in the way
+		return yes(role, c) // a way down is never in the way
 	}
 	if role.MaxStep != nil && by > *role.MaxStep {
 		return no(beyondBound, "by %s, whose role %s may step %s at most", j.votersOf(role), role.Name, role.MaxStep)
@@ -316,7 +315,11 @@ func (j *judge) ask(role *Role, c flags.Change) ruling {
 			return ru
 		}
 	}
-	return yes
+	return yes(role, c)
+}
+
+func yes(role *Role, c *flags.Change) ruling {
+	return ruling{verdict: Allowed, Ruling: Ruling{Change: *c, Role: role.Name, Sentence: c.String() + ": by role " + role.Name}}
 }
 
 func (j *judge) votersOf(role *Role) string {

@@ -85,7 +85,7 @@ func (p *Policy) withinLimits(previous, next *flags.Spec, changes []flags.Change
 // rise is by how much a change raises a percentage, and up to where. What is off
 // counts as 0, so that a bounded role cannot switch on what was raised in the dark;
 // and raising it in the dark counts as well.
-func (j *judge) rise(c flags.Change) (by, to flags.Pct) {
+func (j *judge) rise(c *flags.Change) (by, to flags.Pct) {
 	before, after := j.entries(c)
 	if c.Kind == flags.RampUp {
 		return after.Pct - before.Pct, after.Pct
@@ -96,7 +96,7 @@ func (j *judge) rise(c flags.Change) (by, to flags.Pct) {
 // entries are the change's entry before and after it; the zero entry, which is off,
 // where there is none. A change that does not carry them (it was read from JSON, say)
 // is looked up in the specs, so that it never passes for one that raises nothing.
-func (j *judge) entries(c flags.Change) (before, after flags.Entry) {
+func (j *judge) entries(c *flags.Change) (before, after flags.Entry) {
 	if c.Before == nil && c.After == nil && c.Tenant != "" {
 		if j.r.Previous != nil {
 			before, _ = j.r.Previous.Entry(c.Feature, c.Tenant)
@@ -121,7 +121,7 @@ func effective(e flags.Entry) flags.Pct {
 }
 
 // evidence says what is wrong with the evidence for a rise, "" when nothing is.
-func (j *judge) evidence(role *Role, c flags.Change) string {
+func (j *judge) evidence(role *Role, c *flags.Change) string {
 	rec := ramped(j.r.Next, c)
 	before, after := j.entries(c)
 	switch {
@@ -159,7 +159,7 @@ func (j *judge) evidence(role *Role, c flags.Change) string {
 
 // ramped is the record that goes with the percentage of the change's entry: the
 // tenant's where it has a percentage of its own, else the feature's.
-func ramped(s *flags.Spec, c flags.Change) *flags.Ramped {
+func ramped(s *flags.Spec, c *flags.Change) *flags.Ramped {
 	f := s.Feature(c.Feature)
 	if f == nil {
 		return nil

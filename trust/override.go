@@ -266,7 +266,7 @@ func (o *Override) effect(s *flags.Spec, it OverrideItem) string {
 // override asks the roles about one item of a statement.
 func (j *judge) override(it OverrideItem) ruling {
 	nobody := &flags.Entry{} // no percentage rises
-	c := flags.Change{Kind: flags.Disable, Feature: it.Feature, Tenant: it.Tenant, To: "off", Before: nobody, After: nobody}
+	c := &flags.Change{Kind: flags.Disable, Feature: it.Feature, Tenant: it.Tenant, To: "off", Before: nobody, After: nobody}
 	ru := j.change(c)
 	if ru.verdict != Allowed && it.Pct != nil {
 		c.Kind, c.To = flags.RampDown, it.Pct.String()
