@@ -64,46 +64,49 @@ func makeClone(dir string) (*clone, error) {
 
 // loadClone opens a clone that an earlier process made, and reads back what a
 // first pass will need: every pack's index, the head and its tree.
-func loadClone(dir string, cur current) (c *clone, err error) {
+func loadClone(dir string, cur current) (*clone, error) {
 	if err := sweep(dir); err != nil {
 		return nil, err
 	}
-	c = newClone(dir)
+	c := newClone(dir)
 	c.branch, c.whole = cur.Branch, cur.Whole
 	c.open()
-	defer func() {
-		if err != nil {
-			c.close()
-		}
-	}()
+	if err := c.readBack(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *clone) readBack() error {
 	ref, err := os.ReadFile(c.refPath())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	name := strings.TrimSuffix(string(ref), "\n")
 	if c.head, err = parseHash(name); err != nil {
-		return nil, fmt.Errorf("%w: its branch does not read", ErrDamaged)
+		return fmt.Errorf("%w: its branch does not read", ErrDamaged)
 	}
 	shallow, err := c.store.Shallow()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, h := range shallow {
 		c.shallow[h] = true
 	}
 	packs, err := c.store.ObjectPacks()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.packs = len(packs)
 	head, err := c.commit(c.head)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := c.tree(head.TreeHash); err != nil {
-		return nil, err
+		return err
 	}
-	return c, nil
+	return nil
 }
 
 func (c *clone) open() {
@@ -222,25 +225,25 @@ func (c *clone) treeLocked(h plumbing.Hash) (*object.Tree, error) {
 	return t, nil
 }
 
-// blob reads a whole blob of at most max bytes.
-func (c *clone) blob(h plumbing.Hash, max int64) ([]byte, error) {
+// object reads a whole object of at most max bytes.
+func (c *clone) object(kind plumbing.ObjectType, h plumbing.Hash, max int64) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o, err := c.store.EncodedObject(plumbing.BlobObject, h)
+	o, err := c.store.EncodedObject(kind, h)
 	if err != nil {
-		return nil, damaged("blob", h, err)
+		return nil, damaged(kind.String(), h, err)
 	}
 	if o.Size() > max {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, o.Size(), max)
 	}
 	rd, err := o.Reader()
 	if err != nil {
-		return nil, damaged("blob", h, err)
+		return nil, damaged(kind.String(), h, err)
 	}
 	defer rd.Close()
 	b := make([]byte, o.Size())
 	if _, err := io.ReadFull(rd, b); err != nil {
-		return nil, damaged("blob", h, err)
+		return nil, damaged(kind.String(), h, err)
 	}
 	return b, nil
 }

@@ -28,18 +28,20 @@ func (r *Repo) fetchInto(ctx context.Context, c *clone, depth int) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
 	branch, want, err := branchHead(refs, r.opt.Branch)
 	if err != nil {
+		_ = s.Close()
 		return r.remote.explain(ctx, "fetching", err)
 	}
-	if want == c.head && branch == c.branch {
-		return nil
+	if want == c.head && branch == c.branch || c.has(want) {
+		err = s.Close()
+	} else if err = r.fetchPack(ctx, s, refs, c, want, depth); err == nil {
+		err = s.Close()
+	} else {
+		go s.Close() // closed already, but where the server's answer made no sense
 	}
-	if !c.has(want) {
-		if err := r.fetchPack(ctx, s, refs, c, want, depth); err != nil {
-			return r.remote.explain(ctx, "fetching "+branch, err)
-		}
+	if err != nil {
+		return r.remote.explain(ctx, "fetching "+branch, err)
 	}
 	if _, err := c.commit(want); err != nil {
 		return fmt.Errorf("fetching %s: what the remote sent lacks its own head: %w", branch, err)
@@ -70,16 +72,25 @@ func (r *Repo) fetchPack(ctx context.Context, s transport.UploadPackSession, ref
 			return err
 		}
 	}
-	res, err := s.UploadPack(ctx, req)
+	packCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	res, err := s.UploadPack(packCtx, req)
 	if err != nil {
 		return err
 	}
-	defer res.Close()
 	// Where the remote itself is cut off, so are we.
-	if err := c.setShallow(append(res.Shallows, refs.Shallows...)); err != nil {
-		return err
+	err = c.setShallow(append(res.Shallows, refs.Shallows...))
+	if err == nil {
+		err = r.receive(c, demux(req.Capabilities, res))
 	}
-	return r.receive(c, demux(req.Capabilities, res))
+	if err != nil {
+		// A server whose pack nobody reads to the end would be waited for at
+		// Close. A read under an ended context is what makes go-git kill it.
+		cancel()
+		_, _ = io.Copy(io.Discard, res)
+	}
+	_ = res.Close()
+	return err
 }
 
 // demux takes the pack out of what the server sends beside it.

@@ -48,6 +48,9 @@ func (r *Repo) ReadFile(_ context.Context, commit, name string, max int64) ([]by
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPath(name); err != nil {
+		return nil, err
+	}
 	var out []byte
 	err = r.read(func(c *clone) error {
 		root, err := c.root(h)
@@ -176,7 +179,7 @@ func find(t *object.Tree, name string) (object.TreeEntry, error) {
 func (c *clone) file(e object.TreeEntry, max int64) ([]byte, error) {
 	switch e.Mode {
 	case filemode.Regular, filemode.Executable, filemode.Deprecated:
-		return c.blob(e.Hash, max)
+		return c.object(plumbing.BlobObject, e.Hash, max)
 	}
 	return nil, fmt.Errorf("%w: it is a %s", ErrNotRegular, modeName(e.Mode))
 }

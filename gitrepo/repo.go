@@ -60,7 +60,7 @@ type Repo struct {
 // Open takes the state folder, and the clone in it if it is one of this address
 // and branch and reads back; else the first Fetch makes one. It does not talk
 // to the remote. ErrLocked when another process uses the folder.
-func Open(_ context.Context, opt Options) (*Repo, error) {
+func Open(ctx context.Context, opt Options) (*Repo, error) {
 	if opt.URL == "" {
 		return nil, errors.New("opening a repository: no URL given")
 	}
@@ -68,7 +68,7 @@ func Open(_ context.Context, opt Options) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := openState(opt.Dir)
+	st, err := openState(ctx, opt.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type state struct {
 
 // openState makes and locks the folder. An empty name is a temporary folder,
 // gone at close.
-func openState(dir string) (*state, error) {
+func openState(ctx context.Context, dir string) (*state, error) {
 	s := &state{dir: dir}
 	if dir == "" {
 		var err error
@@ -44,7 +45,7 @@ func openState(dir string) (*state, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state folder: %w", err)
 	}
-	release, err := lockFile(filepath.Join(s.dir, "lock"))
+	release, err := lockFile(ctx, filepath.Join(s.dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", s.dir, err)
 	}
