@@ -30,6 +30,7 @@ below it are applied all the same), and 1 when something broke that trying again
 				level = slog.LevelDebug
 			}
 			log := slog.New(slog.NewTextHandler(a.env.Stderr, &slog.HandlerOptions{Level: level}))
+			a.writes = true
 			o, err := a.open(cmd.Context(), log, silent{}, nil)
 			if err != nil {
 				return err
@@ -43,6 +44,7 @@ below it are applied all the same), and 1 when something broke that trying again
 		},
 	}
 	a.bind(cmd)
+	a.receipts.bind(cmd)
 	return cmd
 }
 

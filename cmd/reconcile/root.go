@@ -12,6 +12,7 @@ import (
 type app struct {
 	env cli.Env
 	settings
+	receipts ledgerSettings
 }
 
 // subcommands make the command tree. One file a subcommand: a new one adds its line here.
@@ -21,6 +22,10 @@ var subcommands = []func(*app) *cobra.Command{
 	planCommand,
 	statusCommand,
 	demoCommand,
+	receiptsCommand,
+	lineageCommand,
+	coverageCommand,
+	purgeCommand,
 }
 
 // aliases are the older names of settings, beside RAMPART_<NAME>.

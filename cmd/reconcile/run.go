@@ -35,6 +35,7 @@ first start writes into the state folder.`,
 		},
 	}
 	a.bind(cmd)
+	a.receipts.bind(cmd)
 	cmd.Flags().DurationVar(&a.interval, "interval", 10*time.Second, "the `TIME` between two looks")
 	web.bind(cmd)
 	return cmd
@@ -50,6 +51,7 @@ func (a *app) run(ctx context.Context, w web) error {
 	if a.json {
 		rec = jsonRecorder{a}
 	}
+	a.writes = true
 	o, err := a.open(ctx, log, rec, reg)
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ type settings struct {
 	redis, namespace, stateDir string
 	interval                   time.Duration
 	json, debug                bool
+	writes                     bool // the command changes what is live, and leaves receipts
 	insecure                   bool
 	name, key, coldStart       string
 	gitUser, gitTokenFile      string
@@ -97,6 +98,8 @@ type opened struct {
 	store *redisstore.Store
 	repo  *gitrepo.Repo
 	dir   string
+	// ledger is nil where receipts are off, and for commands that write nothing.
+	ledger *ledger
 }
 
 func (o *opened) Close() {
@@ -109,6 +112,7 @@ func (o *opened) Close() {
 	if o.store != nil {
 		_ = o.store.Close()
 	}
+	_ = o.ledger.Close()
 }
 
 // open makes a reconciler from the settings. It contacts nobody.
@@ -128,6 +132,11 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	key, err := a.signer()
 	if err != nil {
 		return nil, err
+	}
+	if a.writes {
+		if o.ledger, err = a.receipts.openLedger(ctx, log, o.dir, a.name, reg); err != nil {
+			return nil, err
+		}
 	}
 	redisstore.RouteDriverLog(log)
 	o.store, err = redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace, Log: log})
@@ -151,7 +160,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,
 		Trust: a.trust, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
 		Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
-		Recorder: rec, Log: log, Metrics: reg,
+		Recorder: o.ledger.record(rec), Log: log, Metrics: reg,
 	})
 	return o, explain(err, o.dir)
 }
