@@ -127,7 +127,7 @@ func (c *Client) override(spec *flags.Spec, raw []byte) (*trust.Override, error)
 	}
 	signers := sealed.Verify(v.Policy, v.Options).Signers()
 	answer := v.Policy.AuthorizeOverride(trust.OverrideRequest{
-		Override: o, Spec: spec, Signers: signers, Now: c.now(), Used: func(string) bool { return false },
+		Override: o, Spec: spec, Signers: signers, Now: c.now(), InForce: true,
 	})
 	if answer.Verdict != trust.Allowed {
 		return nil, fmt.Errorf("%w: %s", ErrUnverified, answer.Sentence())

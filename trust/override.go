@@ -200,10 +200,13 @@ type OverrideRequest struct {
 	// Signers are the names whose signatures over the statement verified.
 	Signers []string
 	Now     time.Time
-	// Used says whether a statement with this id was applied before. It must be given:
-	// forgetting it must not let an old statement in again. Someone who only checks
-	// what is in force already gives one that answers false.
+	// Used says whether a statement with this id was applied before. It must be given
+	// for a new statement: forgetting it must not let an old one in again.
 	Used func(id string) bool
+	// InForce says that the statement was applied before and is only checked again, by
+	// a client or after the policy changed: that it was used, or that git says a part
+	// of it by now, is then no reason against it.
+	InForce bool
 }
 
 // AuthorizeOverride says whether a break-glass statement may be applied: it is for
@@ -223,7 +226,7 @@ func (p *Policy) AuthorizeOverride(r OverrideRequest) Answer {
 		return refuse(Expired, again, "%s", checkTime(o.Issued, o.Expires, r.Now))
 	case o.Expires.Sub(o.Issued) > p.OverrideTTL:
 		return refuse(Expired, "a shorter --ttl will do, or override.max_ttl in the policy", "it lasts %s, the policy allows %s", o.Expires.Sub(o.Issued), p.OverrideTTL)
-	case r.Used == nil || r.Used(o.ID):
+	case !r.InForce && (r.Used == nil || r.Used(o.ID)):
 		return refuse(AlreadyUsed, again, "it was applied before")
 	}
 	j := p.judge(Request{Next: r.Spec, Signers: r.Signers, Now: r.Now})
@@ -232,7 +235,7 @@ func (p *Policy) AuthorizeOverride(r OverrideRequest) Answer {
 	}
 	a := Answer{Verdict: Allowed, Reason: Authorized}
 	for _, it := range o.Set {
-		if why := o.effect(r.Spec, it); why != "" {
+		if why := o.effect(r.Spec, it); why != "" && !r.InForce {
 			return refuse(Malformed, "see what is live: reconcile status", "%s", why)
 		}
 		ru := j.override(it)

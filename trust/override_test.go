@@ -85,6 +85,28 @@ func TestAuthorizeOverride(t *testing.T) {
 	}
 }
 
+// What is in force stays valid when git catches up with a part of it, and not when its
+// signer is revoked.
+func TestOverrideInForce(t *testing.T) {
+	p := policyWith(t, brakes, `"environment":"prod"`)
+	r := trust.OverrideRequest{
+		Override: override(trust.OverrideItem{Feature: "x"}, trust.OverrideItem{Feature: "gone"}, trust.OverrideItem{Feature: "y"}),
+		Spec:     spec(t, "v1", `{"x":{"enabled":false},"y":{}}`, `"environment":"prod"`),
+		Signers:  []string{"oncall"}, Now: now, InForce: true,
+	}
+	if a := p.AuthorizeOverride(r); a.Verdict != trust.Allowed {
+		t.Errorf("%s: %s", a.Reason, a.Sentence())
+	}
+	r.Now = now.Add(time.Hour)
+	if a := p.AuthorizeOverride(r); a.Reason != trust.Expired {
+		t.Errorf("%s: %s", a.Reason, a.Sentence())
+	}
+	r.Now = now
+	if a := policyWith(t, `{"maintainer": {"signers": ["alice"], "may": ["*"]}}`, `"environment":"prod"`).AuthorizeOverride(r); a.Reason != trust.Unsigned {
+		t.Errorf("%s: %s", a.Reason, a.Sentence())
+	}
+}
+
 func TestOverrideLayer(t *testing.T) {
 	live := spec(t, "v1", `{"x":{"pct":50,"cohorts":["A"],"tenants":{"acme":{"pct":20},"off":{"enabled":false}}},"y":{"pct":100}}`)
 	key := func(f, tenant string) flags.Key { return flags.Key{Feature: f, Tenant: tenant} }
