@@ -81,7 +81,7 @@ func Decide(e *Entry, g *Guard, ev *Evidence, h *History, now time.Time) Decisio
 	}
 	switch {
 	case g.Paused:
-		d.hold(CodePaused, "the guard says paused", time.Time{})
+		d.hold(CodePaused, "paused; "+f.text.String(), time.Time{})
 	case f.verdict == Red:
 		d.lower(e, g, &f)
 	case f.verdict == Green:
@@ -153,11 +153,11 @@ func (d *Decision) raise(e *Entry, g *Guard, h *History, now time.Time, good tex
 func (d *Decision) heldByPast(g *Guard, h *History, now time.Time) bool {
 	if until := h.DownAt.Add(g.cooldown(h.Downs)); h.Downs > 0 && g.Cooldown > 0 && now.Before(until) {
 		d.hold(CodeCooldown, fmt.Sprintf("cooling down for %s after lowering number %d, until %s",
-			g.cooldown(h.Downs), h.Downs, stamp(until)), until)
+			span(g.cooldown(h.Downs)), h.Downs, stamp(until)), until)
 		return true
 	}
 	if g.MaxAborts > 0 && h.Aborts >= g.MaxAborts {
-		d.hold(CodeAborts, fmt.Sprintf("aborted %d times, and %d are too many; a person must resume it", h.Aborts, g.MaxAborts), time.Time{})
+		d.hold(CodeAborts, fmt.Sprintf("%d aborts, and the guard stops at %d; a person must resume it", h.Aborts, g.MaxAborts), time.Time{})
 		return true
 	}
 	if h.Reverted != "" {
@@ -183,11 +183,11 @@ func (d *Decision) heldByTime(e *Entry, g *Guard, h *History, now time.Time) boo
 	}
 	if bake := g.bake(e.Pct); bake > 0 && !since.IsZero() && now.Before(since.Add(bake)) {
 		until := since.Add(bake)
-		d.hold(CodeBake, fmt.Sprintf("%s bakes for %s, until %s", e.Pct, bake, stamp(until)), until)
+		d.hold(CodeBake, fmt.Sprintf("%s bakes for %s, until %s", e.Pct, span(bake), stamp(until)), until)
 		return true
 	}
 	if have := h.Greens + 1; have < g.Greens {
-		d.hold(CodeGreens, fmt.Sprintf("green %d times in a row, %d are asked for", have, g.Greens), time.Time{})
+		d.hold(CodeGreens, fmt.Sprintf("%d green in a row, %d are asked for", have, g.Greens), time.Time{})
 		return true
 	}
 	return false

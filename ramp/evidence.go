@@ -1,6 +1,7 @@
 package ramp
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ type Evidence struct {
 type scope struct {
 	*Scope
 	harm   float64 // how much more often, at least, treated requests fail; 0: may be chance
-	broken string  // the name of the first broken field
+	broken string  // the name of the first broken field, where there is one
 }
 
 // clockSkew is how far ahead a source's clock may run before its evidence counts as coming from the
@@ -109,10 +110,8 @@ func NewEvidence(c Coverage, s SLO) *Evidence {
 		if sc.Treated != nil && sc.Control != nil {
 			sc.harm = harm(*sc.Treated, *sc.Control)
 		}
-		for field := range sc.Broken {
-			if sc.broken == "" || field < sc.broken {
-				sc.broken = field
-			}
+		if len(sc.Broken) > 0 {
+			sc.broken = slices.Min(slices.Collect(maps.Keys(sc.Broken)))
 		}
 		ev.scopes[sc.Feature] = append(ev.scopes[sc.Feature], sc)
 	}

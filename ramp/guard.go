@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -98,7 +99,7 @@ func ParseGuard(raw jsontext.Value, base Settings) (*Guard, error) {
 	}
 	var doc guardJSON
 	if err := json.Unmarshal(raw, &doc, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGuard, err)
+		return nil, guardJSONError(err)
 	}
 	if err := g.lay(&doc); err != nil {
 		return nil, err
@@ -268,6 +269,22 @@ func duration(field string, text *string, def time.Duration) (time.Duration, err
 
 // maxDuration keeps sums and doublings of durations far from overflow.
 const maxDuration = 3650 * 24 * time.Hour
+
+// guardJSONError is the JSON library's error in words that are always the same.
+func guardJSONError(err error) error {
+	semantic, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
+		return fmt.Errorf("%w: %w", ErrGuard, err)
+	}
+	field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
+	switch {
+	case errors.Is(semantic.Err, json.ErrUnknownName):
+		return guardError(field, "no such field")
+	case semantic.Err != nil:
+		return guardError(field, "%w", semantic.Err)
+	}
+	return guardError(field, "a JSON %s does not belong here", semantic.JSONKind)
+}
 
 func guardError(field, format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %w", ErrGuard, field, fmt.Errorf(format, args...))

@@ -90,7 +90,7 @@ func (ev *Evidence) red(e *Entry, g *Guard, buf text) finding {
 func (ev *Evidence) incomplete(e *Entry, g *Guard, buf text) finding {
 	unknown := func(code Code, t text) finding { return finding{verdict: Unknown, code: code, text: t} }
 	for sc := range ev.concerning(e) {
-		if sc.broken != "" {
+		if len(sc.Broken) > 0 {
 			return unknown(CodeUnreadable, buf.add("SLO evidence: ").scope(sc).add(sc.broken, " cannot be used: ", sc.Broken[sc.broken]))
 		}
 	}
@@ -162,7 +162,7 @@ func (ev *Evidence) lowest(e *Entry, g *Guard, h *History, now time.Time, buf te
 		switch {
 		case m.Problem != "":
 			return unknown(CodeUnreadable, buf.add("coverage of ", tenantName(t), " cannot be used: ", m.Problem))
-		case m.Samples == 0 || m.Samples < g.MinSamples:
+		case tooFew(m.Samples, g.MinSamples):
 			return unknown(CodeFewSamples, buf.add("coverage of ", tenantName(t)).samples(m.Samples, g.MinSamples))
 		case m.Pct < lowest.pct:
 			lowest = worst{m.Pct, t}
@@ -208,8 +208,11 @@ func (sc *scope) indicator(l *Limit, g *Guard) (float64, bool) {
 // few reports whether an indicator rests on too little. Divergence is an event, not an estimate: it
 // counts however small the sample, as alerts do.
 func (sc *scope) few(l *Limit, g *Guard) bool {
-	return l.Name != indicatorDivergence && (sc.Samples == 0 || sc.Samples < l.minSamples(g))
+	return l.Name != indicatorDivergence && tooFew(sc.Samples, l.minSamples(g))
 }
+
+// tooFew: none at all never count; where a number is asked for, a source that tells none has too few.
+func tooFew(have, want int64) bool { return have == 0 || want > 0 && have < want }
 
 func (l *Limit) minSamples(g *Guard) int64 {
 	if l.MinSamples > 0 {

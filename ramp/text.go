@@ -48,6 +48,18 @@ func (t text) String() string {
 	return string(t)
 }
 
+// span is a duration for people: "24h", not "24h0m0s".
+func span(d time.Duration) string {
+	s := d.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
 func tenantName(t string) string {
 	if t == flags.DefaultTenant {
 		return "the feature as a whole"
@@ -65,9 +77,9 @@ func (t text) unusable(what string, src *Source, why Code, g *Guard, h *History,
 	case CodeUndated:
 		return t.add(what, " does not say when it was measured")
 	case CodeFuture:
-		return t.add(what, " was measured ", src.At.Sub(now).Round(time.Second).String(), " from now, in the future")
+		return t.add(what, " was measured ", span(src.At.Sub(now)), " from now, in the future")
 	case CodeStale:
-		return t.add(what, " is ", now.Sub(src.At).Round(time.Second).String(), " old, more than ", g.MaxEvidenceAge.String())
+		return t.add(what, " is ", span(now.Sub(src.At)), " old, more than ", span(g.MaxEvidenceAge))
 	default:
 		return t.add(what, " was measured at ").time(src.At).add(", before the last step was live at ").time(h.SteppedAt)
 	}
@@ -89,9 +101,9 @@ func (t text) alert(a *Alert) text {
 func (t text) scope(sc *scope) text {
 	switch {
 	case sc.Tenant != "":
-		return t.add(sc.Tenant, "'s ")
+		return t.add(sc.Tenant, ": ")
 	case sc.Feature != "":
-		return t.add(sc.Feature, "'s ")
+		return t.add(sc.Feature, ": ")
 	}
 	return t
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,9 @@ type app struct {
 	path string // --path, as given; "" means specs/flags.json of the repository
 	json bool   // --json
 
+	trustedRoot string // --trusted-root
+	keyless     func(bundle []byte, digest [sha256.Size]byte, issuer, subject string) error
+
 	// dec reads every spec of a command: they differ by little, and share the rest.
 	dec flags.Decoder
 }
@@ -26,6 +30,7 @@ var subcommands = []func(*app) *cobra.Command{
 	historyCommand,
 	initCommand,
 	keygenCommand,
+	overrideCommand,
 	rampCommand,
 	resolveCommand,
 	rollbackCommand,
@@ -59,6 +64,7 @@ func newRoot(env cli.Env) *cobra.Command {
 		Example: rootExample,
 	}
 	root.PersistentFlags().StringVar(&a.path, "path", "", "the spec `FILE` (default specs/flags.json of the repository)")
+	root.PersistentFlags().StringVar(&a.trustedRoot, "trusted-root", "", "verify keyless signatures with this trusted root `FILE`, offline")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, one object a line")
 	for _, command := range subcommands {
 		root.AddCommand(command(a))

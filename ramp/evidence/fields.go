@@ -38,7 +38,10 @@ func tidy(err error) error {
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return fmt.Errorf("not JSON: %s at byte %d", printable(syntactic.Err.Error()), syntactic.ByteOffset)
 	}
-	return errors.New(printable(strings.TrimPrefix(err.Error(), "json: ")))
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Errorf("%s does not hold what belongs there", printable(string(semantic.JSONPointer)))
+	}
+	return errors.New(printable(err.Error()))
 }
 
 func printable(s string) string {

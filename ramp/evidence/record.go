@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -114,13 +115,18 @@ func embed(src []byte) (value jsontext.Value, unreadable *string) {
 	if v.IsValid() && v.Kind() == '{' && v.Compact() == nil {
 		return v, nil
 	}
+	src = bytes.TrimPrefix(src, []byte(unreadableMark))
 	text := strings.ToValidUTF8(string(src[:min(len(src), 4096)]), "�")
 	return nil, &text
 }
 
+// unreadableMark makes sure that what could not be read cannot be read later either: cut short, or with
+// its invalid bytes replaced, it might.
+const unreadableMark = "unreadable: "
+
 func unembed(value jsontext.Value, unreadable *string) []byte {
 	if unreadable != nil {
-		return []byte(*unreadable)
+		return []byte(unreadableMark + *unreadable)
 	}
 	return value
 }

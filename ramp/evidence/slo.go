@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -71,7 +72,7 @@ func broken(sc *ramp.Scope, name string, err error) {
 	if sc.Broken == nil {
 		sc.Broken = map[string]string{}
 	}
-	sc.Broken[printable(fmt.Sprintf("%.60s", name))] = err.Error()
+	sc.Broken[cmp.Or(printable(fmt.Sprintf("%.60s", name)), "a field without a name")] = err.Error()
 }
 
 // field takes one member of a scope.
