@@ -17,6 +17,7 @@ type style struct {
 	pad     string // inside the braces of an object on one line
 	padList string // inside the brackets of a list on one line
 	lists   bool   // lists of plain values have a line for each
+	leaves  bool   // objects of plain values do not
 }
 
 // styleOf looks at the document until it has seen everything that it looks for.
@@ -51,8 +52,8 @@ func styleOf(src []byte) *style {
 				sawComma, s.comma = true, ","+g
 			}
 		case '{':
-			if !sawPad && !breaks(rest) && len(rest) > 0 && rest[0] != '}' {
-				sawPad, s.pad = true, gap(rest)
+			if !sawPad && i > 0 && !breaks(rest) && len(rest) > 0 && rest[0] != '}' {
+				sawPad, s.pad, s.leaves = true, gap(rest), true
 			}
 		case '[':
 			if !sawList && len(rest) > 0 && rest[0] != ']' {
@@ -106,22 +107,24 @@ type look struct {
 	indent  string // of the line that the member stands on
 	objects bool   // an object has a line for each member
 	lists   bool   // and a list for each item
+	leaves  bool   // but an object of plain values has not
 }
 
 // replace writes value in place of src[start:end]: on one line if the old one
 // was, and otherwise as the document does it.
 func (s *style) replace(src []byte, start, end int, value jsontext.Value) []byte {
-	l := look{style: s, indent: lineIndent(src, start), objects: s.newline != "", lists: s.lists}
+	l := look{style: s, indent: lineIndent(src, start), objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	if old := src[start:end]; len(old) > 2 && (old[0] == '{' || old[0] == '[') {
 		multi := bytes.IndexByte(old, '\n') >= 0
 		l.objects, l.lists = multi, multi && (s.lists || old[0] == '[' && breaks(old[1:]))
+		l.leaves = s.leaves && !(multi && isLeaf(old))
 	}
 	return l.value(nil, value, l.indent)
 }
 
 // within is how a new member of c is written, by the members that stay.
 func (s *style) within(src []byte, c *container, kept []editMember) look {
-	l := look{style: s, objects: s.newline != "", lists: s.lists}
+	l := look{style: s, objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	last := kept[len(kept)-1]
 	before := c.open
 	for _, m := range c.members {
@@ -142,11 +145,19 @@ func (s *style) within(src []byte, c *container, kept []editMember) look {
 		}
 		l.objects, l.lists = false, false
 	}
+	var sawLeaf, sawOther bool
 	for i := len(kept) - 1; i >= 0 && i >= len(kept)-16; i-- {
 		text := src[kept[i].valueAt:kept[i].end]
-		if len(text) > 2 && text[0] == '{' {
-			l.objects = bytes.IndexByte(text, '\n') >= 0
-			break
+		if len(text) < 3 || text[0] != '{' {
+			continue
+		}
+		multi := bytes.IndexByte(text, '\n') >= 0
+		if isLeaf(text) {
+			if !sawLeaf {
+				sawLeaf, l.leaves = true, !multi
+			}
+		} else if !sawOther {
+			sawOther, l.objects = true, multi
 		}
 	}
 	return l
@@ -155,7 +166,7 @@ func (s *style) within(src []byte, c *container, kept []editMember) look {
 // fill writes the members of a container that holds nothing else.
 func (s *style) fill(src []byte, c *container, fresh []editMember, values []jsontext.Value) []byte {
 	indent := lineIndent(src, c.open)
-	l := look{style: s, indent: indent, objects: s.newline != "", lists: s.lists}
+	l := look{style: s, indent: indent, objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	multi := l.objects
 	if c.array {
 		multi = l.lists
@@ -199,6 +210,17 @@ func (l look) member(name string, value jsontext.Value, array bool) []byte {
 	return l.value(out, value, l.indent)
 }
 
+// isLeaf reports whether an object holds neither objects nor lists.
+func isLeaf(object []byte) bool {
+	c := &cursor{src: object}
+	return c.object(func() bool {
+		_, ok := c.name()
+		next := c.peek()
+		c.skip()
+		return ok && next != '{' && next != '['
+	})
+}
+
 // value appends value, whose line begins with indent.
 func (l look) value(dst []byte, value jsontext.Value, indent string) []byte {
 	c := &cursor{src: value}
@@ -206,7 +228,7 @@ func (l look) value(dst []byte, value jsontext.Value, indent string) []byte {
 	if kind != '{' && kind != '[' {
 		return append(dst, bytes.TrimSpace(value)...)
 	}
-	closing, multi, pad := byte('}'), l.objects, l.pad
+	closing, multi, pad := byte('}'), l.objects && !(l.leaves && isLeaf(value)), l.pad
 	if kind == '[' {
 		closing, multi, pad = ']', l.lists, l.padList
 	}
