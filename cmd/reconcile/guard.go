@@ -25,6 +25,7 @@ type guard struct {
 	token [sha256.Size]byte
 	names []string
 	cross *http.CrossOriginProtection
+	env   cli.Env
 }
 
 const (
@@ -43,7 +44,7 @@ func newGuard(dir string, env cli.Env, names []string) (*guard, error) {
 	if len(token) < minToken {
 		return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("the admin token has fewer than %d characters", minToken))
 	}
-	return &guard{token: sha256.Sum256([]byte(token)), names: names, cross: http.NewCrossOriginProtection()}, nil
+	return &guard{token: sha256.Sum256([]byte(token)), names: names, cross: http.NewCrossOriginProtection(), env: env}, nil
 }
 
 // keptToken reads the token of the first start, or makes it.

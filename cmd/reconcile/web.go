@@ -56,6 +56,11 @@ func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prome
 	if err != nil {
 		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
 	}
+	mux, err := routes(o, reg, guard)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
 	note := filepath.Join(o.dir, runningName)
 	s := &server{address: l.Addr().String(), failed: make(chan error, 1)}
 	about, err := json.Marshal(running{Address: s.address, PID: os.Getpid(), Since: time.Now().UTC()})
@@ -67,7 +72,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prome
 		return nil, fmt.Errorf("leaving the address in the state folder: %w", err)
 	}
 	h := &http.Server{
-		Handler:           http.MaxBytesHandler(guard.hosts(routes(o, reg, guard)), maxBody),
+		Handler:           bounded(guard.hosts(mux)),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      2 * time.Minute, // a plan may have to clone the branch
@@ -93,8 +98,13 @@ func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prome
 }
 
 // routes are all that run serves. docs/reconcile.md lists them.
-func routes(o *opened, reg *prometheus.Registry, g *guard) http.Handler {
+func routes(o *opened, reg *prometheus.Registry, g *guard) (http.Handler, error) {
 	mux := http.NewServeMux()
+	told, err := openPushed(o.dir, reg, o.Live)
+	if err != nil {
+		return nil, err
+	}
+	told.routes(mux, g)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"ok": true})
 	})
@@ -118,11 +128,27 @@ func routes(o *opened, reg *prometheus.Registry, g *guard) http.Handler {
 		}
 		answer(w, http.StatusOK, p)
 	})
+	newWebhook(g.env, o.Nudge).routes(mux)
 	mux.Handle("POST /admin/reconcile", g.admin(func(w http.ResponseWriter, _ *http.Request) {
 		o.Nudge()
 		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 	}))
-	return mux
+	return mux, nil
+}
+
+// bounded limits the bodies of requests.
+func bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limit := int64(maxBody)
+		switch r.URL.Path {
+		case "/admin/decisions":
+			limit = maxReportBody
+		case "/webhook/git":
+			limit = maxWebhook
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // answer writes JSON.
