@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rampart-flags/rampart/internal/cli"
@@ -24,7 +25,13 @@ func TestManual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != string(want) {
-		t.Errorf("%s is not what propose --help says: read the difference after make golden\n%s", path, got)
+	has := strings.Split(string(want), "\n")
+	for i, line := range strings.Split(got, "\n") {
+		if i >= len(has) || has[i] != line {
+			t.Fatalf("%s:%d is not what propose --help says, %q: run make golden and read the difference", path, i+1, line)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%s goes on after what propose --help says: run make golden and read the difference", path)
 	}
 }

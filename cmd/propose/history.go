@@ -78,7 +78,7 @@ func (a *app) history(ctx context.Context, feature, rev, policyPath string, limi
 	}
 	shown := 0
 	for _, commit := range commits {
-		line, ours, err := c.historyLine(ctx, commit, policy)
+		line, ours, err := a.historyLine(ctx, c, commit, policy)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func touches(changes []flags.Change, feature string) bool {
 
 // historyLine says what one commit did to the spec; ours is false when neither the spec nor a
 // signature on it changed.
-func (c *checkout) historyLine(ctx context.Context, commit gitrepo.Commit, policy *trust.Policy) (line historyLine, ours bool, err error) {
+func (a *app) historyLine(ctx context.Context, c *checkout, commit gitrepo.Commit, policy *trust.Policy) (line historyLine, ours bool, err error) {
 	line = historyLine{
 		Commit: commit.Hash, When: commit.Author.When, Author: commit.Author.Name, Email: commit.Author.Email,
 		Subject: commit.Subject(), Reverts: gitrepo.Reverts(commit.Message),
@@ -148,7 +148,7 @@ func (c *checkout) historyLine(ctx context.Context, commit gitrepo.Commit, polic
 	}
 	line.Version, line.Digest, line.Changes = spec.Version, spec.Digest(), flags.Diff(was, spec)
 	if policy != nil {
-		line.Signers, err = c.signersAt(ctx, commit.Hash, spec, now, policy)
+		line.Signers, err = a.signersAt(ctx, c, commit.Hash, spec, now, policy)
 	}
 	return line, true, err
 }
@@ -181,7 +181,7 @@ func (c *checkout) signedFiles(ctx context.Context, commit string) (map[string]s
 }
 
 // signersAt are those whom the policy knows and whose signatures on a commit's spec hold.
-func (c *checkout) signersAt(ctx context.Context, commit string, spec *flags.Spec, files map[string]string, policy *trust.Policy) ([]string, error) {
+func (a *app) signersAt(ctx context.Context, c *checkout, commit string, spec *flags.Spec, files map[string]string, policy *trust.Policy) ([]string, error) {
 	var bundles []signing.NamedBundle
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if name == c.spec {
@@ -196,8 +196,11 @@ func (c *checkout) signersAt(ctx context.Context, commit string, spec *flags.Spe
 		}
 		bundles = append(bundles, signing.NamedBundle{Path: name, Data: data})
 	}
-	signers := signing.Verify(signing.NewArtifact(spec.Bytes()), bundles, policy.Identities(), signing.Options{}).Signers()
-	return signers, nil
+	opt, err := a.verifyOptions()
+	if err != nil {
+		return nil, err
+	}
+	return signing.Verify(signing.NewArtifact(spec.Bytes()), bundles, policy.Identities(), opt).Signers(), nil
 }
 
 func (a *app) printHistory(line historyLine) error {

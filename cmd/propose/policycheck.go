@@ -106,7 +106,11 @@ func (a *app) proofs(policy *trust.Policy) func(string) (trust.Proof, error) {
 		if err != nil {
 			return trust.Proof{}, err
 		}
-		result := signing.Verify(signing.NewArtifact(src), bundles, policy.Identities(), signing.Options{})
+		opt, err := a.verifyOptions()
+		if err != nil {
+			return trust.Proof{}, err
+		}
+		result := signing.Verify(signing.NewArtifact(src), bundles, policy.Identities(), opt)
 		return trust.Proof{Signers: result.Signers(), Measured: measured}, nil
 	}
 }

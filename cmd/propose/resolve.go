@@ -229,7 +229,7 @@ func sameDocument(x, y *flags.Spec) bool {
 func (a *app) finishResolve(ctx context.Context, c *checkout, m *gitrepo.Merge, file string, s sides, rev revision, sign signSettings) error {
 	files := map[string][]byte{file: rev.spec.Bytes()}
 	switch {
-	case sign.key != "":
+	case sign.signs():
 		sig, err := a.signSpec(ctx, file, rev.spec, sign)
 		if err != nil {
 			return err

@@ -79,7 +79,7 @@ func (a *app) rollback(ctx context.Context, rev string, s signSettings) error {
 		return err
 	}
 	message := revertMessage(u.commit)
-	if s.key == "" {
+	if !s.signs() {
 		return a.restore(ctx, file, u, message)
 	}
 	edits, clashes := mergeSpecs(u.is, u.cur, u.was)
@@ -186,7 +186,7 @@ func (a *app) restore(ctx context.Context, file string, u undoing, message strin
 	if policy, _, err := a.readTrust(""); err != nil {
 		return err
 	} else if policy != nil {
-		signers, err := u.c.signersAt(ctx, u.commit.Parents[0], u.was, before, policy)
+		signers, err := a.signersAt(ctx, u.c, u.commit.Parents[0], u.was, before, policy)
 		if err != nil {
 			return err
 		}

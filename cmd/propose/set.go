@@ -181,7 +181,7 @@ func (a *app) publish(ctx context.Context, format, path string, cur *flags.Spec,
 	}
 	var sig signed
 	var err error
-	if s.key != "" {
+	if s.signs() {
 		if sig, err = a.signSpec(ctx, path, rev.spec, s); err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ type signSettings struct {
 	commit             bool
 	message            string // the subject of the commit's message
 	fullMessage        string // all of it
+	keyless            keylessSettings
 }
 
 func (s *signSettings) define(cmd *cobra.Command) {
@@ -54,6 +55,7 @@ func (s *signSettings) define(cmd *cobra.Command) {
 // defineKey is define for a command that always commits, with a message of its own.
 func (s *signSettings) defineKey(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.key, "key", "", "sign with this private `KEY`: a file, env://VARIABLE, or a key-management URI")
+	s.keyless.define(cmd)
 	cmd.Flags().StringVar(&s.signer, "signer", "", "sign beside others, in the bundle named for this `SIGNER`")
 	cmd.Flags().StringVar(&s.trust, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
 }
@@ -65,11 +67,17 @@ func (s *signSettings) check() error {
 	if s.signer != "" && !signerName.MatchString(s.signer) {
 		return usage(cli.Hint(fmt.Errorf("--signer %q cannot be part of a file name", s.signer), "letters, digits, hyphens and underscores"))
 	}
-	if s.commit && s.key == "" {
+	if s.key != "" && s.keyless.on {
+		return usage(errors.New("--key and --keyless are two ways to sign: choose one"))
+	}
+	if s.commit && !s.signs() {
 		return usage(cli.Hint(errors.New("--commit without --key: nobody accepts a spec that is not signed"), "add --key, or commit later: propose sign --key KEY --commit"))
 	}
 	return nil
 }
+
+// signs says whether there is something to sign with.
+func (s *signSettings) signs() bool { return s.key != "" || s.keyless.on }
 
 // signed is a signature and where it goes.
 type signed struct {
@@ -80,22 +88,16 @@ type signed struct {
 
 // signSpec signs spec, which is or will be the content of the file at path. Nothing is written.
 func (a *app) signSpec(ctx context.Context, path string, spec *flags.Spec, s signSettings) (signed, error) {
-	signer, err := a.signer(ctx, s.key)
-	if err != nil {
-		return signed{}, err
-	}
 	policy, _, err := a.readTrust(s.trust)
 	if err != nil {
 		return signed{}, err
 	}
-	out := signed{by: signer.Public()}
-	if out.path, err = a.whereToSign(path, spec, signer.Public(), policy, s.signer); err != nil {
-		return signed{}, err
-	}
-	if out.bundle, err = signer.Sign(ctx, spec.Bytes()); err != nil {
+	var out signed
+	if out.bundle, out.by, err = a.makeBundle(ctx, spec.Bytes(), s); err != nil {
 		return signed{}, fmt.Errorf("signing %s: %w", path, err)
 	}
-	return out, nil
+	out.path, err = a.whereToSign(path, spec, out.by, policy, s.signer)
+	return out, err
 }
 
 // whereToSign never takes the place of somebody else's signature that still counts.
@@ -117,7 +119,7 @@ func (a *app) whereToSign(path string, spec *flags.Spec, key signing.PublicKey, 
 	if policy != nil {
 		for _, who := range policy.Identities() {
 			for _, k := range who.Keys {
-				if k.Equal(key) && signerName.MatchString(who.Name) {
+				if key.ID() != "" && k.Equal(key) && signerName.MatchString(who.Name) {
 					return bundlePath(path, who.Name), nil
 				}
 			}
@@ -127,8 +129,8 @@ func (a *app) whereToSign(path string, spec *flags.Spec, key signing.PublicKey, 
 }
 
 func (a *app) sign(ctx context.Context, s signSettings) error {
-	if s.key == "" {
-		return usage(cli.Hint(errors.New("nothing to sign with"), "give --key KEY, or make one: propose keygen"))
+	if !s.signs() {
+		return usage(cli.Hint(errors.New("nothing to sign with"), "give --key KEY, or --keyless; make a key: propose keygen"))
 	}
 	if err := s.check(); err != nil {
 		return err
@@ -157,7 +159,7 @@ func (a *app) sign(ctx context.Context, s signSettings) error {
 			Version string `json:"version"`
 			Digest  string `json:"digest"`
 			Bundle  string `json:"bundle"`
-			KeyID   string `json:"key_id"`
+			KeyID   string `json:"key_id,omitempty"` // none with --keyless
 			Commit  string `json:"commit,omitempty"`
 		}{path, spec.Version, spec.Digest(), sig.path, sig.by.ID(), commit})
 	}

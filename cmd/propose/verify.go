@@ -93,7 +93,11 @@ func (a *app) verify(ctx context.Context, path string, v verifySettings) error {
 	if err != nil {
 		return err
 	}
-	result := signing.Verify(signing.NewArtifact(spec.Bytes()), bundles, who, signing.Options{})
+	opt, err := a.verifyOptions()
+	if err != nil {
+		return err
+	}
+	result := signing.Verify(signing.NewArtifact(spec.Bytes()), bundles, who, opt)
 	line := verifyLine{File: path, Version: spec.Version, Digest: spec.Digest(), Signatures: signatureLines(result, policy)}
 	verdict := unsignedError(path, result)
 	if v.from != "" && verdict == nil {
