@@ -1,6 +1,9 @@
 package flags
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // Kind says what a change does. Policies name kinds, so they are a contract
 // (docs/changes.md).
@@ -66,13 +69,14 @@ func (c Change) String() string {
 	if c.Field != "" {
 		b.WriteString(" " + c.Field)
 	}
-	switch {
-	case c.From != "" && c.To != "":
-		b.WriteString(" " + c.From + " -> " + c.To)
-	case c.To != "":
+	switch c.Kind {
+	case Enable, Disable:
+	case FeatureAdd, TenantAdd, CohortAdd:
 		b.WriteString(" " + c.To)
-	case c.From != "":
+	case FeatureRemove, TenantRemove, CohortRemove:
 		b.WriteString(" " + c.From)
+	default:
+		b.WriteString(" " + cmp.Or(c.From, "none") + " -> " + cmp.Or(c.To, "none"))
 	}
 	return b.String()
 }

@@ -253,7 +253,7 @@ func (r *Ramped) summary() string {
 	if r == nil {
 		return ""
 	}
-	return fmt.Sprintf("%v -> %v at %s", r.From, r.To, r.At.UTC().Format("2006-01-02T15:04:05Z"))
+	return fmt.Sprintf("%v to %v at %s", r.From, r.To, r.At.UTC().Format("2006-01-02T15:04:05Z"))
 }
 
 // tenants walks both features' tenants as one sorted list.

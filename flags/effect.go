@@ -67,7 +67,7 @@ func (e *entryDiff) cohorts(everybody bool) {
 		e.out[len(e.out)-1].Members = gone
 	}
 	if len(come)+len(gone) == 0 {
-		e.add(Meta, "", "other order", false)
+		e.add(Meta, "one order", "another order", false)
 		e.out[len(e.out)-1].Field = "cohorts"
 	}
 }
