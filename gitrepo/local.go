@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -186,25 +187,59 @@ func (l *Local) git(ctx context.Context, stdin io.Reader, args ...string) ([]byt
 }
 
 func (l *Local) gitEnv(ctx context.Context, env []string, stdin io.Reader, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"--literal-pathspecs"}, args...)...)
-	cmd.Dir = l.root
-	// Messages are read here and there, so they must not be translated.
-	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0"), env...)
-	cmd.Stdin = stdin
-	// A hook may leave a child behind that holds the pipes open.
-	cmd.WaitDelay = 5 * time.Second
+	cmd := l.command(ctx, env, stdin, args)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	switch {
-	case err == nil:
-		return stdout.Bytes(), nil
-	case errors.Is(err, exec.ErrNotFound):
-		return nil, fmt.Errorf("%w: it is needed to work in a checkout", ErrNoGit)
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+	if err := cmd.Run(); err != nil {
+		return stdout.Bytes(), gitFailed(ctx, args[0], stderr.String(), err)
 	}
-	return stdout.Bytes(), &gitError{command: args[0], said: tidyStderr(stderr.String()), err: err}
+	return stdout.Bytes(), nil
+}
+
+// stream runs a git command and reads its output as it comes. A reader that
+// stops early stops git.
+func (l *Local) stream(ctx context.Context, stdin io.Reader, read func(*bufio.Reader) error, args ...string) error {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := l.command(running, nil, stdin, args)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return gitFailed(ctx, args[0], "", err)
+	}
+	if err := read(bufio.NewReaderSize(out, 1<<16)); err != nil {
+		stop()
+		_ = cmd.Wait() // killed by us; why the reader stopped is what counts
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return gitFailed(ctx, args[0], stderr.String(), err)
+	}
+	return nil
+}
+
+func (l *Local) command(ctx context.Context, env []string, stdin io.Reader, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir, cmd.Stdin = l.root, stdin
+	// Messages are read here and there, so they must not be translated.
+	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_LITERAL_PATHSPECS=1"), env...)
+	// A hook may leave a child behind that holds the pipes open.
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+func gitFailed(ctx context.Context, subcommand, stderr string, err error) error {
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%w: it is needed to work in a checkout", ErrNoGit)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return &gitError{command: subcommand, said: tidyStderr(stderr), err: err}
 }
 
 var userinfo = regexp.MustCompile(`://[^/\s@]+@`)

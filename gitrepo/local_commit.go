@@ -89,7 +89,8 @@ func (p *Person) env() []string {
 
 // ignored says so when a path is not committed because .gitignore names it.
 func (l *Local) ignored(ctx context.Context, paths []string) error {
-	out, err := l.git(ctx, nil, append([]string{"check-ignore", "--"}, paths...)...)
+	// check-ignore knows no pathspecs, and refuses to be told how to take them.
+	out, err := l.gitEnv(ctx, []string{"GIT_LITERAL_PATHSPECS=0"}, nil, append([]string{"check-ignore", "--"}, paths...)...)
 	if err == nil && len(out) > 0 {
 		return fmt.Errorf("committing %s: .gitignore excludes it", strings.Join(strings.Fields(string(out)), ", "))
 	}

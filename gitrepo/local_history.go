@@ -82,79 +82,96 @@ func parseLog(out []byte) ([]Commit, error) {
 	return cs, nil
 }
 
-// Versions lists every content that a file had in the history of rev, on all
-// sides of all merges, each once, newest first. A shallow clone is deepened
-// first.
-func (l *Local) Versions(ctx context.Context, rev, name string, max int64) ([]Version, error) {
+// Versions tells every content that a file had in the history of the revs, on
+// all sides of all merges, each once, newest first. Contents are read one after
+// another and not kept. A shallow clone is deepened first.
+func (l *Local) Versions(ctx context.Context, name string, max int64, tell func(Version) error, revs ...string) error {
 	if err := checkPath(name); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.Deepen(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	hash, err := l.Resolve(ctx, rev)
-	if err != nil {
-		return nil, err
+	list := []string{"rev-list", "--full-history"}
+	for _, rev := range revs {
+		hash, err := l.Resolve(ctx, rev)
+		if err != nil {
+			return err
+		}
+		list = append(list, hash)
 	}
-	commits, err := l.git(ctx, nil, "rev-list", "--full-history", hash, "--", name)
+	commits, err := l.git(ctx, nil, append(list, "--", name)...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var asks bytes.Buffer
 	for line := range bytes.Lines(commits) {
 		fmt.Fprintf(&asks, "%s:%s\n", bytes.TrimSpace(line), name)
 	}
-	found, err := l.git(ctx, &asks, "cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)")
-	if err != nil {
-		return nil, err
-	}
-	var out []Version
-	seen := map[string]bool{}
-	names, blobs := strings.Fields(string(commits)), &bytes.Buffer{}
-	for i, line := range strings.Split(strings.TrimSuffix(string(found), "\n"), "\n") {
-		f := strings.Fields(line)
-		if i >= len(names) || len(f) != 3 || f[1] != "blob" || seen[f[0]] {
-			continue // "missing" where the commit removed it
-		}
-		seen[f[0]] = true
-		out = append(out, Version{Commit: names[i], Blob: f[0]})
-		if size, err := strconv.ParseInt(f[2], 10, 64); err == nil && size <= max {
-			fmt.Fprintln(blobs, f[0])
-		}
-	}
-	return out, l.fillVersions(ctx, out, blobs)
-}
-
-// fillVersions reads the blobs asked for, in the order of the versions.
-func (l *Local) fillVersions(ctx context.Context, vs []Version, asks io.Reader) error {
-	out, err := l.git(ctx, asks, "cat-file", "--batch")
+	found, err := l.git(ctx, &asks, "cat-file", "--batch-check=%(objecttype) %(objectname)")
 	if err != nil {
 		return err
 	}
-	rd := bufio.NewReader(bytes.NewReader(out))
-	i := 0
-	for {
-		head, err := rd.ReadString('\n')
-		if err == io.EOF {
-			return nil
-		}
-		f := strings.Fields(head)
-		if err != nil || len(f) != 3 {
-			return fmt.Errorf("reading versions: git cat-file said %q", head)
-		}
-		size, err := strconv.Atoi(f[2])
-		if err != nil {
-			return fmt.Errorf("reading versions: %w", err)
-		}
-		b := make([]byte, size+1) // and a line end
-		if _, err := io.ReadFull(rd, b); err != nil {
-			return fmt.Errorf("reading versions: %w", err)
-		}
-		for vs[i].Blob != f[0] {
-			i++
-		}
-		vs[i].Data = b[:size]
+	versions := distinct(strings.Fields(string(commits)), string(found))
+	asks.Reset()
+	for _, v := range versions {
+		fmt.Fprintln(&asks, v.Blob)
 	}
+	return l.stream(ctx, &asks, func(r *bufio.Reader) (err error) {
+		for _, v := range versions {
+			if v.Data, err = nextBlob(r, max); err != nil {
+				return fmt.Errorf("reading %s at %s: %w", name, short(v.Commit), err)
+			}
+			if err := tell(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, "cat-file", "--batch")
+}
+
+// distinct pairs commits with what git cat-file --batch-check said of the file
+// in each, and keeps the first of each content.
+func distinct(commits []string, found string) []Version {
+	var out []Version
+	seen := map[string]bool{}
+	for i, line := range strings.Split(strings.TrimSuffix(found, "\n"), "\n") {
+		blob, ok := strings.CutPrefix(line, "blob ")
+		if !ok || i >= len(commits) || seen[blob] {
+			continue // "missing" where the commit removed it
+		}
+		seen[blob] = true
+		out = append(out, Version{Commit: commits[i], Blob: blob})
+	}
+	return out
+}
+
+// nextBlob reads one answer of git cat-file --batch.
+func nextBlob(r *bufio.Reader, max int64) ([]byte, error) {
+	head, err := r.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	f := strings.Fields(head)
+	if len(f) > 0 && f[len(f)-1] == "missing" {
+		return nil, nil
+	}
+	if len(f) != 3 {
+		return nil, fmt.Errorf("git cat-file said %q", head)
+	}
+	size, err := strconv.ParseInt(f[2], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("git cat-file said %q", head)
+	}
+	if f[1] != "blob" || size > max {
+		_, err = io.CopyN(io.Discard, r, size+1)
+		return nil, err
+	}
+	data := make([]byte, size+1) // and a line end
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, err
+	}
+	return data[:size], nil
 }
 
 // Shallow tells whether the checkout's history is cut off.

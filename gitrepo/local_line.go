@@ -5,12 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // Line tells what a branch said over time: each commit on rev's first-parent line that changed the
@@ -91,59 +86,4 @@ func (l *Local) Between(ctx context.Context, from, to string) ([]Commit, error) 
 		return nil, err
 	}
 	return parseLog(out)
-}
-
-// nextBlob reads one answer of git cat-file --batch.
-func nextBlob(r *bufio.Reader, max int64) ([]byte, error) {
-	head, err := r.ReadString('\n')
-	if err != nil {
-		return nil, err
-	}
-	f := strings.Fields(head)
-	if len(f) > 0 && f[len(f)-1] == "missing" {
-		return nil, nil
-	}
-	if len(f) != 3 {
-		return nil, fmt.Errorf("git cat-file said %q", head)
-	}
-	size, err := strconv.ParseInt(f[2], 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("git cat-file said %q", head)
-	}
-	if f[1] != "blob" || size > max {
-		_, err = io.CopyN(io.Discard, r, size+1)
-		return nil, err
-	}
-	data := make([]byte, size+1) // and a line end
-	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, err
-	}
-	return data[:size], nil
-}
-
-// stream runs a git command and reads its output as it comes. A reader that stops early stops git.
-func (l *Local) stream(ctx context.Context, stdin io.Reader, read func(*bufio.Reader) error, args ...string) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	cmd := exec.CommandContext(ctx, "git", append([]string{"--literal-pathspecs"}, args...)...)
-	cmd.Dir, cmd.Stdin = l.root, stdin
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	if err := read(bufio.NewReaderSize(out, 1<<16)); err != nil {
-		stop()
-		_ = cmd.Wait() // killed by us; why the reader stopped is what counts
-		return err
-	}
-	if err := cmd.Wait(); err != nil {
-		return &gitError{command: args[0], said: tidyStderr(stderr.String()), err: err}
-	}
-	return nil
 }
