@@ -70,7 +70,6 @@ func (c Change) String() string {
 		b.WriteString(" " + c.Field)
 	}
 	switch c.Kind {
-	case Enable, Disable:
 	case FeatureAdd, TenantAdd, CohortAdd:
 		b.WriteString(" " + c.To)
 	case FeatureRemove, TenantRemove, CohortRemove:

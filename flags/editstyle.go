@@ -210,8 +210,13 @@ func (l look) member(name string, value jsontext.Value, array bool) []byte {
 	return l.value(out, value, l.indent)
 }
 
-// isLeaf reports whether an object holds neither objects nor lists.
+// isLeaf reports whether an object holds neither objects nor lists and is
+// short: long ones are easier to read with a line for each member.
 func isLeaf(object []byte) bool {
+	const short = 80
+	if len(object) > short {
+		return false
+	}
 	c := &cursor{src: object}
 	return c.object(func() bool {
 		_, ok := c.name()
