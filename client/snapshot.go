@@ -128,6 +128,9 @@ func (s *Subject) Decide(feature string) Decision {
 	return Decision{Decision: s.subject.Decide(feature), Generation: s.snapshot.Generation, Commit: s.snapshot.Commit}
 }
 
+// NeedsKey reports whether the answer for a feature can depend on who asks.
+func (s *Subject) NeedsKey(feature string) bool { return s.subject.NeedsKey(feature) }
+
 // All yields the decision of every feature, by name.
 func (s *Subject) All() iter.Seq2[string, Decision] {
 	return func(yield func(string, Decision) bool) {

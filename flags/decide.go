@@ -18,6 +18,24 @@ const (
 	ReasonHash     Reason = "pct-hash"  // the key's bucket is compared with the percentage
 )
 
+// OpenFeature is the reason in the words of OpenFeature's specification, for its
+// SDKs and its remote protocol. One that it has no word for is UNKNOWN.
+func (r Reason) OpenFeature() string {
+	switch r {
+	case ReasonCohort:
+		return "TARGETING_MATCH"
+	case ReasonHash:
+		return "SPLIT"
+	case ReasonFull:
+		return "STATIC"
+	case ReasonDisabled:
+		return "DISABLED"
+	case ReasonNoConfig:
+		return "ERROR"
+	}
+	return "UNKNOWN"
+}
+
 // Decision is the answer to "is this feature on, for this subject?". The zero
 // value is off.
 type Decision struct {

@@ -49,6 +49,18 @@ func (s *Subject) Enabled(feature string) bool {
 	return how >= hashOn
 }
 
+// NeedsKey reports whether the answer for a feature can depend on who asks: its
+// entry is enabled, and has cohorts or a percentage between 0 and 100.
+func (s *Subject) NeedsKey(feature string) bool {
+	id, ok := s.snap.featureID(feature)
+	if !ok {
+		return false
+	}
+	r, _ := s.row(id)
+	pct := Pct(r.bits & rowPct)
+	return r.bits&rowEnabled != 0 && pct < Full && (pct > 0 || r.bits&rowCohorts != 0)
+}
+
 // All yields the decision of every feature, in order of their names, those
 // without an entry for this subject (no-config) included.
 func (s *Subject) All() iter.Seq2[string, Decision] {

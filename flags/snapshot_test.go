@@ -278,3 +278,24 @@ func TestBytesAnEntry(t *testing.T) {
 		t.Errorf("member decided %+v", d)
 	}
 }
+
+func TestNeedsKey(t *testing.T) {
+	s, err := CompileEntries(maps.All(map[Key]Entry{
+		{"half", DefaultTenant}:    {Enabled: true, Pct: 50_000},
+		{"none", DefaultTenant}:    {Enabled: true},
+		{"listed", DefaultTenant}:  {Enabled: true, Cohorts: []string{"A"}},
+		{"all", DefaultTenant}:     {Enabled: true, Pct: Full, Cohorts: []string{"A"}},
+		{"off", DefaultTenant}:     {Pct: 50_000, Cohorts: []string{"A"}},
+		{"tenants", DefaultTenant}: {Enabled: true, Pct: Full},
+		{"tenants", "acme"}:        {Enabled: true, Pct: 1},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := s.For("acme", "")
+	for feature, want := range map[string]bool{"half": true, "none": false, "listed": true, "all": false, "off": false, "tenants": true, "unknown": false} {
+		if sub.NeedsKey(feature) != want {
+			t.Errorf("NeedsKey(%s) = %v", feature, !want)
+		}
+	}
+}
