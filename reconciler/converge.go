@@ -20,6 +20,7 @@ type storeState struct {
 	// spec is what every entry was last seen or written to come from; nil while that is
 	// not known, after a start or a conflict.
 	spec    *flags.Spec
+	bundle  []byte // as last seen or written under that spec
 	kept    string // the digest whose bytes stand in the state folder
 	trouble backoff
 	watch   watch
@@ -229,7 +230,11 @@ func (r *Reconciler) attest(m redisstore.Meta) string {
 // step applies the difference of two specs to a store that is known to hold the first.
 func (r *Reconciler) step(ctx context.Context) error {
 	set, del := flags.ChangedEntries(r.store.spec, r.target.spec)
-	c := redisstore.Change{Meta: r.metaFor(r.store.meta), Spec: r.target.spec.Bytes(), Bundle: r.target.bundle(), Delete: del}
+	c := redisstore.Change{Meta: r.metaFor(r.store.meta), Bundle: r.target.bundle(), Delete: del}
+	kind := KindSignatures
+	if r.store.spec != r.target.spec {
+		kind, c.Spec = KindApply, r.target.spec.Bytes()
+	}
 	var buf []byte
 	for _, k := range set {
 		entry, _ := r.target.spec.Entry(k.Feature, k.Tenant)
@@ -237,7 +242,7 @@ func (r *Reconciler) step(ctx context.Context) error {
 		buf = entry.AppendJSON(buf)
 		c.Set = append(c.Set, redisstore.KV{Key: k, Value: buf[at:len(buf):len(buf)]})
 	}
-	err := r.write(ctx, KindApply, nil, r.store.meta.Fence(), c)
+	err := r.write(ctx, kind, nil, r.store.meta.Fence(), c)
 	if errors.Is(err, redisstore.ErrConflict) {
 		r.metrics.applies.WithLabelValues("conflict").Inc()
 		r.store.spec = nil
@@ -246,7 +251,12 @@ func (r *Reconciler) step(ctx context.Context) error {
 	return r.reachable(err)
 }
 
-// apply brings a newly accepted generation into the store.
+// isApplied says whether the store was last seen to hold the target.
+func (r *Reconciler) isApplied() bool {
+	return r.target != nil && r.store.spec == r.target.spec && bytes.Equal(r.store.bundle, r.target.bundle())
+}
+
+// apply brings a newly accepted generation, or newer signatures, into the store.
 func (r *Reconciler) apply(ctx context.Context) error {
 	if r.store.spec == nil {
 		return r.bring(ctx)
@@ -303,7 +313,7 @@ func (r *Reconciler) write(ctx context.Context, kind Kind, drift *Drift, fence r
 func (r *Reconciler) isLive(ctx context.Context, meta redisstore.Meta, done *Counts) {
 	now := r.now().UTC()
 	s := &r.store
-	s.meta, s.spec = meta, r.target.spec
+	s.meta, s.spec, s.bundle = meta, r.target.spec, r.target.bundle()
 	s.watch.reset(r.target.spec)
 	for i, e := range r.pending {
 		e.Outcome = OutcomeSuperseded

@@ -10,13 +10,14 @@ import (
 
 // What else an event can be about, beside the kinds of a [Generation].
 const (
-	KindRefuse    Kind = "refuse"    // a commit was quarantined
-	KindDefer     Kind = "defer"     // a commit waits for its time
-	KindApply     Kind = "apply"     // an accepted generation that was not live yet is written
-	KindRepair    Kind = "repair"    // entries that differed from what was applied are put right
-	KindRefill    Kind = "refill"    // the store had lost everything
-	KindRewritten Kind = "rewritten" // the branch no longer descends from the last accepted commit
-	KindDiverge   Kind = "diverge"   // a cold start would change live entries, and stopped
+	KindRefuse     Kind = "refuse"     // a commit was quarantined
+	KindDefer      Kind = "defer"      // a commit waits for its time
+	KindApply      Kind = "apply"      // an accepted generation that was not live yet is written
+	KindRepair     Kind = "repair"     // entries that differed from what was applied are put right
+	KindRefill     Kind = "refill"     // the store had lost everything
+	KindSignatures Kind = "signatures" // the content stayed, its bundles are newer ones
+	KindRewritten  Kind = "rewritten"  // the branch no longer descends from the last accepted commit
+	KindDiverge    Kind = "diverge"    // a cold start would change live entries, and stopped
 )
 
 // Outcome says how an event ended.
@@ -66,7 +67,7 @@ type Event struct {
 // What only falls or restores goes ahead also when it cannot be recorded.
 func (e Event) Rises() bool {
 	switch e.Kind {
-	case KindRepair, KindRefill, KindApply:
+	case KindRepair, KindRefill, KindApply, KindSignatures:
 		return false
 	}
 	for _, c := range e.Changes {

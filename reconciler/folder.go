@@ -89,7 +89,7 @@ func (f *folder) close() {
 	if f.log != nil {
 		f.log.Close()
 	}
-	f.lock.Close() // which lets the lock go
+	unlockFile(f.lock)
 }
 
 func (f *folder) load() ([]Generation, cursor, error) {
@@ -244,9 +244,9 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// specPath is where an accepted spec's bytes are kept.
-func (f *folder) specPath(digest string) string {
-	return filepath.Join(f.dir, "spec", strings.TrimPrefix(digest, "sha256:"))
+// specFile is where a state folder keeps an accepted spec's bytes.
+func specFile(dir, digest string) string {
+	return filepath.Join(dir, "spec", strings.TrimPrefix(digest, "sha256:"))
 }
 
 // keepSpec keeps an accepted spec and its bundles, and drops the ones before it.
@@ -259,7 +259,7 @@ func (f *folder) keepSpec(digest string, src []byte, bundles []signing.NamedBund
 	if err != nil {
 		return fmt.Errorf("encoding bundles: %w", err)
 	}
-	path := f.specPath(digest)
+	path := specFile(f.dir, digest)
 	if err := writeFile(path+".bundles", encoded); err != nil {
 		return err
 	}
@@ -282,7 +282,7 @@ func (f *folder) keepSpec(digest string, src []byte, bundles []signing.NamedBund
 
 // readSpec reads what keepSpec kept. The caller compares the digest.
 func (f *folder) readSpec(digest string) (src []byte, bundles []signing.NamedBundle, err error) {
-	path := f.specPath(digest)
+	path := specFile(f.dir, digest)
 	encoded, err := os.ReadFile(path + ".bundles")
 	if err != nil {
 		return nil, nil, err

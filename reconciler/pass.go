@@ -45,7 +45,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	if head != "" && ctx.Err() == nil {
 		walkErr = r.advance(ctx, head)
 	}
-	if storeErr == nil && r.target != nil && r.store.spec != r.target.spec && ctx.Err() == nil {
+	if storeErr == nil && r.target != nil && !r.isApplied() && ctx.Err() == nil {
 		storeErr = r.timed("converge", func() error { return r.apply(ctx) })
 	}
 	keepErr := r.keep()
