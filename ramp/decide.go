@@ -27,6 +27,7 @@ type Entry struct {
 // happened to. [Log] derives it from commits.
 type History struct {
 	SteppedAt time.Time `json:"stepped_at,omitzero"` // when the last change of the percentage was merged
+	Spent     bool      `json:"spent,omitzero"`      // the last step was decided by this very evidence
 	PendingAt time.Time `json:"pending_at,omitzero"` // when a step was made that is not merged yet
 	DownAt    time.Time `json:"down_at,omitzero"`    // when the last lowering was made
 	Downs     int       `json:"downs,omitzero"`      // lowerings since it last stood at 100 % or was resumed

@@ -55,7 +55,7 @@ func (s *Source) unusable(g *Guard, h *History, now time.Time) Code {
 		return CodeFuture
 	case now.Sub(s.At) > g.MaxEvidenceAge:
 		return CodeStale
-	case s.At.Before(h.SteppedAt):
+	case s.At.Before(h.SteppedAt), h.Spent:
 		return CodeBeforeStep
 	}
 	return ""

@@ -81,6 +81,9 @@ func (t text) unusable(what string, src *Source, why Code, g *Guard, h *History,
 	case CodeStale:
 		return t.add(what, " is ", span(now.Sub(src.At)), " old, more than ", span(g.MaxEvidenceAge))
 	default:
+		if h.Spent {
+			return t.add(what, " was used already, for the last step")
+		}
 		return t.add(what, " was measured at ").time(src.At).add(", before the last step was live at ").time(h.SteppedAt)
 	}
 }

@@ -92,7 +92,7 @@ const (
 	CodeStale      Code = "stale"
 	CodeFuture     Code = "future"
 	CodeFewSamples Code = "few-samples"
-	CodeBeforeStep Code = "before-step"    // measured before the last step was live
+	CodeBeforeStep Code = "before-step"    // measured before the last step was live, or used for it
 	CodeRatio      Code = "ratio"          // treated and control do not stand in the expected ratio
 	CodeCoverage   Code = "coverage"       // amber: coverage below target
 	CodeBetween    Code = "between"        // amber: an indicator between its green and its red limit

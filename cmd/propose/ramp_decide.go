@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -67,10 +66,7 @@ func (r *rampRun) decide(b rampBase, which moves) (*rampProposal, error) {
 		Features: features, Tenants: r.in.tenants, Resumed: r.s.resume, Past: b.past,
 		History: func(k flags.Key) ramp.History {
 			h := b.log.History(k)
-			if b.spent != nil && b.spent(k, h, p.slo) {
-				// Measured in the second of the step and used for it: it says nothing about the step.
-				h.SteppedAt = h.SteppedAt.Add(time.Second)
-			}
+			h.Spent = b.spent != nil && b.spent(k, h, p.slo)
 			return h
 		},
 	}
@@ -158,16 +154,9 @@ func (r *rampRun) build(p *rampProposal, b rampBase, run *ramp.Run) error {
 	if p.record, err = r.recordOf(p, b, run); err != nil {
 		return err
 	}
-	edits := ramp.Edits(b.spec, p.out, version.N, r.in.now, p.digest())
-	edits = append(edits, flags.EditOp{Pointer: "/version", Value: text(version.String())})
+	edits := rampEdits(b.spec, b.from.made, p.out, p.created, version, r.in.now, p.digest())
 	if b.from.made != nil {
-		edits = append(edits, flags.EditOp{Pointer: "/previous", Value: text(b.from.made.Digest())})
 		edits = append(edits, r.leftovers(b, edits, version.N)...)
-	}
-	for _, name := range p.created {
-		edits = append(edits, flags.EditOp{Pointer: "/features/" + name, Value: object([]field{
-			{"pct", jsontext.Value("0")}, {"version", text(flags.Version{Base: "v1", N: version.N}.String())},
-		})})
 	}
 	src, err := flags.Edit(b.spec.Bytes(), edits)
 	if err != nil {
@@ -177,6 +166,22 @@ func (r *rampRun) build(p *rampProposal, b rampBase, run *ramp.Run) error {
 		return fmt.Errorf("after these steps the spec would be wrong: %w", err)
 	}
 	return nil
+}
+
+// rampEdits are all the changes that a run makes to the document: steps, new features, version, and the
+// digest of the spec that it was made from.
+func rampEdits(cur, made *flags.Spec, out []ramp.Outcome, created []string, version flags.Version, now time.Time, digest string) []flags.EditOp {
+	edits := ramp.Edits(cur, out, version.N, now, digest)
+	edits = append(edits, flags.EditOp{Pointer: "/version", Value: text(version.String())})
+	if made != nil {
+		edits = append(edits, flags.EditOp{Pointer: "/previous", Value: text(made.Digest())})
+	}
+	for _, name := range created {
+		edits = append(edits, flags.EditOp{Pointer: "/features/" + name, Value: object([]field{
+			{"pct", jsontext.Value("0")}, {"version", text(flags.Version{Base: "v1", N: version.N}.String())},
+		})})
+	}
+	return edits
 }
 
 // leftovers stamps the entries that somebody changed in the file since it was last committed.
@@ -199,7 +204,7 @@ func (r *rampRun) recordOf(p *rampProposal, b rampBase, run *ramp.Run) ([]byte, 
 	if len(r.s.inputs.features) > 0 {
 		rec.Features = run.Features
 	}
-	rec.Resumed = r.s.resume
+	rec.Resumed, rec.Created = r.s.resume, p.created
 	for i := range p.out {
 		o := &p.out[i]
 		if !o.Moves() {
@@ -239,7 +244,7 @@ func (c *checkout) spentAt(ctx context.Context, commit string, spec *flags.Spec)
 	used := map[string][]byte{} // a record's SLO evidence, by the record's digest
 	return func(k flags.Key, h ramp.History, slo []byte) bool {
 		at := evidence.SLO(slo).At
-		if h.SteppedAt.IsZero() || at.IsZero() || at.Truncate(time.Second) != h.SteppedAt.Truncate(time.Second) {
+		if h.SteppedAt.IsZero() || at.IsZero() || !at.Truncate(time.Second).Equal(h.SteppedAt.Truncate(time.Second)) {
 			return false
 		}
 		own := spec.Feature(k.Feature).Own
@@ -280,5 +285,3 @@ func (c *checkout) recordAt(ctx context.Context, commit, digest string) (*eviden
 	}
 	return evidence.ParseRecord(src)
 }
-
-var errNoRecord = errors.New("no evidence stands beside the spec")

@@ -185,7 +185,7 @@ type stand struct {
 	base string // the commit to decide on and to build upon
 	at   string // where the branch is now; "" when the remote has none
 	head string // what is checked out
-	here bool   // branch is checked out, and base is its head
+	here bool   // branch is checked out, and can follow: it has nothing that base has not
 }
 
 func (r *rampRun) place(ctx context.Context) (p place, err error) {
@@ -239,14 +239,16 @@ func (p place) look(ctx context.Context) (s stand, err error) {
 		}
 		return s, nil
 	}
-	// Commits of the person's own go along, as they would with git push.
 	ahead := s.at == ""
 	if !ahead {
 		if ahead, err = p.c.isAncestor(ctx, s.at, head); err != nil {
 			return s, err
 		}
+		if s.here, err = p.c.isAncestor(ctx, head, s.at); err != nil {
+			return s, err
+		}
 	}
-	if ahead {
+	if ahead { // commits of the person's own go along, as they would with git push
 		s.base, s.here = head, true
 	}
 	return s, nil

@@ -27,6 +27,7 @@ type app struct {
 var subcommands = []func(*app) *cobra.Command{
 	diffCommand,
 	explainCommand,
+	explainRampCommand,
 	historyCommand,
 	initCommand,
 	keygenCommand,

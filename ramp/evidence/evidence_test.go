@@ -156,6 +156,9 @@ func TestRecordRoundTrip(t *testing.T) {
 	if err != nil || !bytes.Equal(src, second) {
 		t.Errorf("%v\n%s\n%s", err, src, second)
 	}
+	if string(again.Coverage) != `{"tenants":{"acme":1e0}}` {
+		t.Errorf("a source comes back as %s", again.Coverage)
+	}
 	if got := evidence.Coverage(again.Coverage); got.Tenants["acme"].Pct != 1 {
 		t.Errorf("coverage: %+v", got)
 	}

@@ -31,6 +31,7 @@ type Record struct {
 	Features    []string      // as listed for the run; nil: every feature that has a `ramp` block
 	Tenants     []string      // as listed for the run; nil: all
 	Resumed     []string      // features that a person resumed
+	Created     []string      // features that the run made, at 0 %
 	Budget      ramp.Budget
 	Coverage    []byte // as read; nil: there was none
 	SLO         []byte // as read; nil: there was none
@@ -57,6 +58,7 @@ type recordJSON struct {
 	Features    []string                       `json:"features,omitzero"`
 	Tenants     []string                       `json:"tenants,omitzero"`
 	Resumed     []string                       `json:"resumed,omitzero"`
+	Created     []string                       `json:"created,omitzero"`
 	MaxUps      int                            `json:"max_ups,omitzero"`
 	MaxExposure flags.Pct                      `json:"max_exposure,omitzero"`
 	Coverage    jsontext.Value                 `json:"coverage,omitzero"`
@@ -81,7 +83,7 @@ var ErrRecord = errors.New("not a record of ramp evidence")
 func (r *Record) Bytes() ([]byte, error) {
 	doc := recordJSON{
 		Format: RecordFormat, Now: r.Now.UTC(), Spec: r.Spec, Environment: r.Environment, Settings: r.Settings,
-		Features: r.Features, Tenants: r.Tenants, Resumed: r.Resumed, MaxUps: r.Budget.MaxUps, MaxExposure: r.Budget.MaxExposure,
+		Features: r.Features, Tenants: r.Tenants, Resumed: r.Resumed, Created: r.Created, MaxUps: r.Budget.MaxUps, MaxExposure: r.Budget.MaxExposure,
 		Guards: r.Guards, Moves: map[string]map[string]moveJSON{},
 	}
 	doc.Coverage, doc.BadCoverage = embed(r.Coverage)
@@ -128,6 +130,9 @@ func unembed(value jsontext.Value, unreadable *string) []byte {
 	if unreadable != nil {
 		return []byte(unreadableMark + *unreadable)
 	}
+	if value.Compact() != nil { // what was parsed as JSON is JSON
+		return nil
+	}
 	return value
 }
 
@@ -147,7 +152,7 @@ func ParseRecord(src []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: format %.40q, want %q", ErrRecord, doc.Format, RecordFormat)
 	}
 	r := &Record{
-		Now: doc.Now, Spec: doc.Spec, Environment: doc.Environment, Settings: doc.Settings, Features: doc.Features, Tenants: doc.Tenants, Resumed: doc.Resumed,
+		Now: doc.Now, Spec: doc.Spec, Environment: doc.Environment, Settings: doc.Settings, Features: doc.Features, Tenants: doc.Tenants, Resumed: doc.Resumed, Created: doc.Created,
 		Budget:   ramp.Budget{MaxUps: doc.MaxUps, MaxExposure: doc.MaxExposure},
 		Coverage: unembed(doc.Coverage, doc.BadCoverage), SLO: unembed(doc.SLO, doc.BadSLO), Guards: doc.Guards,
 	}
