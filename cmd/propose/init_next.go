@@ -59,11 +59,11 @@ func (a *app) finishInit(ctx context.Context, in initSettings, spec, keyPath str
 		a.env.Talk("  git add %s && git commit -m \"A first signed spec\"", strings.Join(made, " "))
 	}
 	a.env.Talk("\nthen make a feature, and raise it when it is ready:")
-	a.env.Talk("  export RAMPART_KEY=%s", keyPath)
-	a.env.Talk("  propose set receipts --new --commit")
-	a.env.Talk("  propose set receipts --pct 10 --commit")
+	a.env.Talk("  KEY=%s", keyPath)
+	a.env.Talk("  propose set receipts --new --key $KEY --commit")
+	a.env.Talk("  propose set receipts --pct 10 --key $KEY --commit")
 	a.env.Talk("\nand let reconcile bring it to Redis, with a copy of the policy from outside the repository:")
 	a.env.Talk("  cp %s /etc/rampart/trust.json", filepath.Join(filepath.Dir(made[0]), "..", "trust.json"))
-	a.env.Talk("  reconcile run --repo URL --trust /etc/rampart/trust.json --redis redis://…")
+	a.env.Talk("  reconcile run --repo URL --trust /etc/rampart/trust.json --redis redis://HOST")
 	return nil
 }
