@@ -1,8 +1,11 @@
 package trust_test
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -45,5 +48,34 @@ func TestDocumentedExamples(t *testing.T) {
 	}
 	if seen != 4 {
 		t.Errorf("%d examples were tried, want 4", seen)
+	}
+}
+
+// Every test that the threat model names is there.
+func TestThreatModelNamesRealTests(t *testing.T) {
+	text, err := os.ReadFile("../docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(text, -1)
+	if len(names) < 20 {
+		t.Fatalf("only %d tests are named", len(names))
+	}
+	var all bytes.Buffer
+	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		all.Write(src)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if !bytes.Contains(all.Bytes(), append([]byte("func "), append(n[1], '(')...)) {
+			t.Errorf("there is no test %s", n[1])
+		}
 	}
 }
