@@ -162,3 +162,8 @@ func OpenSource(dir string) (Source, error) {
 	s.Logged = cp.Size
 	return s, nil
 }
+
+// ScanFrom calls fn for each record of a ledger's folder from number from on, also while it is being written.
+func ScanFrom(dir string, from uint64, fn func(Record) error) error {
+	return scan(journalDir(dir), from, fn)
+}

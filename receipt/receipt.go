@@ -61,6 +61,14 @@ type Signer struct {
 	Roles []string `json:"roles,omitempty"`
 }
 
+// RampNote is what the trailers of a ramp's commit say (Ramp-Decision, Ramp-Reason, Ramp-Evidence), joined by "; " where there
+// are several.
+type RampNote struct {
+	Decision string `json:"decision,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Evidence string `json:"evidence,omitempty"`
+}
+
 // Change is one effective change, as package flags names it.
 type Change struct {
 	Kind    string `json:"kind"`
@@ -111,6 +119,7 @@ type Receipt struct {
 	Backfilled bool    `json:"backfilled,omitempty"`
 	Late       bool    `json:"late,omitempty"` // queued while the ledger could not be written
 
+	Ramp     *RampNote `json:"ramp,omitempty"`   // what the commit says of the ramp that made it
 	Anchored *Anchored `json:"anchor,omitempty"` // of an anchor receipt
 }
 

@@ -74,10 +74,24 @@ func NewReceipt(e Event, phase receipt.Phase) *receipt.Receipt {
 	for _, c := range e.Changes {
 		r.Changes = append(r.Changes, receipt.Change{Kind: string(c.Kind), Feature: c.Feature, Tenant: c.Tenant, From: c.From, To: c.To, Rises: c.Rises})
 	}
+	note := receipt.RampNote{Decision: joined(e, "Ramp-Decision"), Reason: joined(e, "Ramp-Reason"), Evidence: joined(e, "Ramp-Evidence")}
+	if note != (receipt.RampNote{}) {
+		r.Ramp = &note
+	}
 	if e.Counts != nil {
 		r.Redis = &receipt.Counts{Set: e.Counts.Set, Deleted: e.Counts.Deleted}
 	}
 	return r
+}
+
+// joined is every value of a trailer in one text, cut where it grows beyond use: the commit has the whole.
+func joined(e Event, name string) string {
+	const most = 4000
+	text := strings.Join(e.Trailers[name], "; ")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }
 
 func trailer(e Event, name string) string {

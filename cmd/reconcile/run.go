@@ -64,7 +64,7 @@ func (a *app) run(ctx context.Context, w web) error {
 func (a *app) serveAndRun(ctx context.Context, log *slog.Logger, w web, o *opened, reg *prometheus.Registry) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	srv, err := w.start(ctx, log, o, reg, a.env)
+	srv, err := w.start(ctx, log, a, o, reg)
 	if err != nil {
 		return err
 	}

@@ -44,11 +44,11 @@ type server struct {
 }
 
 // start listens and serves until stop.
-func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prometheus.Registry, env cli.Env) (*server, error) {
+func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, reg *prometheus.Registry) (*server, error) {
 	if w.listen == "off" {
 		return &server{address: "off", stop: func() {}}, nil
 	}
-	guard, err := newGuard(o.dir, env, w.allowHosts)
+	guard, err := newGuard(o.dir, a.env, w.allowHosts)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prome
 	if err != nil {
 		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
 	}
-	mux, err := routes(o, reg, guard)
+	mux, closeAll, err := routes(log, a, o, reg, guard)
 	if err != nil {
 		l.Close()
 		return nil, err
@@ -88,6 +88,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prome
 	}()
 	s.stop = func() {
 		os.Remove(note)
+		closeAll() // streams never end by themselves
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if h.Shutdown(grace) != nil {
@@ -98,13 +99,18 @@ func (w *web) start(ctx context.Context, log *slog.Logger, o *opened, reg *prome
 }
 
 // routes are all that run serves. docs/reconcile.md lists them.
-func routes(o *opened, reg *prometheus.Registry, g *guard) (http.Handler, error) {
+func routes(log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *guard) (http.Handler, func(), error) {
 	mux := http.NewServeMux()
 	told, err := openPushed(o.dir, reg, o.Live)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	told.routes(mux, g)
+	pages, err := newConsole(log, a, o, told)
+	if err != nil {
+		return nil, nil, err
+	}
+	pages.Register(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"ok": true})
 	})
@@ -133,7 +139,7 @@ func routes(o *opened, reg *prometheus.Registry, g *guard) (http.Handler, error)
 		o.Nudge()
 		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 	}))
-	return mux, nil
+	return mux, pages.Close, nil
 }
 
 // bounded limits the bodies of requests.
