@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,7 +41,7 @@ func newStaticFeed(src []byte) (feed, error) {
 func ofSpec(spec *flags.Spec) (delivery, error) {
 	compiled, err := flags.Compile(spec)
 	return delivery{
-		Snapshot: Snapshot{Version: spec.Version, Digest: spec.Digest(), Environment: spec.Environment},
+		Snapshot: Snapshot{Version: spec.Version, Digest: spec.Digest(), Environment: spec.Environment, Revision: spec.Digest()},
 		compiled: compiled,
 	}, err
 }
@@ -63,7 +64,7 @@ func newJSONFeed(text string) (feed, error) {
 		entries[flags.Key{Feature: feature, Tenant: tenant}] = e
 	}
 	compiled, err := compileMap(entries)
-	return fixedFeed{delivery{compiled: compiled}}, err
+	return fixedFeed{delivery{Snapshot: Snapshot{Revision: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text)))}, compiled: compiled}}, err
 }
 
 const (

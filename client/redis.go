@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -272,6 +273,10 @@ func (f *redisFeed) believe(m redisstore.Meta) error {
 // keeps where signatures count.
 func (f *redisFeed) deliver(meta redisstore.Meta, d delivery, signed *cacheLine) {
 	d.Generation, d.Commit, d.Version, d.Digest, d.Environment = meta.Generation, meta.Commit, meta.Version, meta.Digest, meta.Environment
+	d.Revision = fmt.Sprintf("%d-%s", meta.Generation, cmp.Or(meta.Message, meta.Digest))
+	if !f.expires.IsZero() { // the end of an override is a change that no message tells
+		d.Revision += fmt.Sprintf("-%d", f.expires.UnixMilli())
+	}
 	if f.flags != nil && meta.Generation < f.meta.Generation {
 		f.c.log.Warn("an older generation stays live in Redis and is served now",
 			slog.Uint64("generation", meta.Generation), slog.Uint64("served", f.meta.Generation))

@@ -24,7 +24,7 @@ func TestDecisionsFollowTheStore(t *testing.T) {
 	if c.Enabled("receipts", "other", "u1") || c.Enabled("unknown", "acme", "u1") {
 		t.Error("on for somebody who is not listed")
 	}
-	got := listen(c)
+	got, before := listen(c), c.Snapshot()
 
 	w.apply(spec("flags-v1+ramp.1", `{"pct":100,"version":"v1+ramp.1","tenants":{"acme":{"enabled":false},"new":{"pct":1}}}`))
 	eventually(t, "generation 2", func() bool { return c.Snapshot().Generation == 2 })
@@ -34,6 +34,9 @@ func TestDecisionsFollowTheStore(t *testing.T) {
 		}
 	}
 	s := c.Snapshot()
+	if s.Revision == "" || s.Revision == before.Revision {
+		t.Errorf("revision %q after %q", s.Revision, before.Revision)
+	}
 	if s.Version != "flags-v1+ramp.1" || s.Digest != w.last.Digest() || s.Environment != "prod" || s.Source != "redis" {
 		t.Errorf("snapshot is about %+v", s)
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 
@@ -38,7 +39,7 @@ func (s *Settable) Set(entries iter.Seq2[flags.Key, flags.Entry]) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
-	s.now = &delivery{Snapshot: Snapshot{Generation: s.generation}, compiled: compiled}
+	s.now = &delivery{Snapshot: Snapshot{Generation: s.generation, Revision: fmt.Sprint(s.generation)}, compiled: compiled}
 	for to := range s.sinks {
 		to.install(*s.now)
 	}

@@ -29,7 +29,10 @@ type Snapshot struct {
 	Version     string // of the spec
 	Digest      string // of the spec: sha256:<hex>; "" when the source has no spec
 	Environment string
-	Signers     []string // who signed it; nil unless verified
+	// Revision names exactly these entries: it differs from that of any other set from
+	// the same source, and is the same in every process that reads it.
+	Revision string
+	Signers  []string // who signed it; nil unless verified
 	// Source is what it was read from: "redis", "cache", "file <path>", "FLAGS_JSON",
 	// "static", or "" before there was any.
 	Source string
