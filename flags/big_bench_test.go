@@ -178,3 +178,13 @@ func BenchmarkSpecMemory(b *testing.B) {
 		runtime.KeepAlive(s)
 	}
 }
+
+func BenchmarkParseEntry(b *testing.B) {
+	text := []byte(`{"version":"v1+ramp.7","enabled":true,"ramp_pct":20,"cohorts":["A","user-123","user-456"]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := flags.ParseEntry(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

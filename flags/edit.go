@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -61,8 +62,8 @@ type editNode struct {
 
 func (n *editNode) plan(op *EditOp) error {
 	bad := func(why string) error { return fmt.Errorf("editing %s: %s: %w", op.Pointer, why, ErrEdit) }
-	if !strings.HasPrefix(op.Pointer, "/") {
-		return bad("want a pointer below the document, beginning with /")
+	if !strings.HasPrefix(op.Pointer, "/") || !jsontext.Pointer(op.Pointer).IsValid() || !utf8.ValidString(op.Pointer) {
+		return bad("want a JSON pointer below the document, such as /features/receipts/pct")
 	}
 	if op.Value != nil {
 		if err := schema.Check("value", op.Value, schema.Limits{}); err != nil {

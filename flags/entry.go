@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -96,6 +97,9 @@ var ErrEntry = errors.New("want an object with version, enabled, ramp_pct and co
 // null (none), and a missing enabled means off. Unknown fields are passed over.
 // The error wraps [ErrEntry].
 func ParseEntry(b []byte) (Entry, error) {
+	if e, ok := parseOwn(b); ok {
+		return e, nil
+	}
 	var raw struct {
 		Version string         `json:"version"`
 		Enabled bool           `json:"enabled"`
@@ -105,6 +109,9 @@ func ParseEntry(b []byte) (Entry, error) {
 	}
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return Entry{}, fmt.Errorf("reading an entry: %w: %w", ErrEntry, err)
+	}
+	if v := jsontext.Value(b); v.Kind() != '{' {
+		return Entry{}, fmt.Errorf("reading an entry: found %.40s: %w", b, ErrEntry)
 	}
 	e := Entry{Version: raw.Version, Enabled: raw.Enabled, Pct: Full, Cohorts: raw.Cohorts, Salt: raw.Salt}
 	if kind := raw.Pct.Kind(); kind == '0' {
@@ -117,4 +124,74 @@ func ParseEntry(b []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("reading an entry: ramp_pct %.40s: %w", raw.Pct, ErrEntry)
 	}
 	return e, nil
+}
+
+// parseOwn reads what AppendJSON wrote, where all strings are plain. It is
+// false for everything else, which ParseEntry reads the long way.
+func parseOwn(b []byte) (e Entry, ok bool) {
+	rest := string(b) // the entry's strings are parts of it
+	if e.Version, rest, ok = cutString(rest, `{"version":`); !ok {
+		return e, false
+	}
+	if rest, e.Enabled = strings.CutPrefix(rest, `,"enabled":true`); !e.Enabled {
+		if rest, ok = strings.CutPrefix(rest, `,"enabled":false`); !ok {
+			return e, false
+		}
+	}
+	if rest, ok = strings.CutPrefix(rest, `,"ramp_pct":`); !ok {
+		return e, false
+	}
+	pct, rest, ok := strings.Cut(rest, ",")
+	if !ok || len(pct) > 6 {
+		return e, false
+	}
+	p, err := ParsePct(pct)
+	if e.Pct = p; err != nil || pct != p.String() {
+		return e, false
+	}
+	if e.Cohorts, rest, ok = cutMembers(rest); !ok {
+		return e, false
+	}
+	if rest == "}" {
+		return e, true
+	}
+	e.Salt, rest, ok = cutString(rest, `,"salt":`)
+	return e, ok && e.Salt != "" && rest == "}"
+}
+
+func cutMembers(s string) (members []string, rest string, ok bool) {
+	if rest, ok = strings.CutPrefix(s, `"cohorts":[`); !ok {
+		return nil, s, false
+	}
+	if after, empty := strings.CutPrefix(rest, "]"); empty {
+		return nil, after, true
+	}
+	members = make([]string, 0, 1+strings.Count(rest, `","`))
+	for sep := ""; ; sep = "," {
+		var m string
+		if m, rest, ok = cutString(rest, sep); !ok {
+			return nil, s, false
+		}
+		members = append(members, m)
+		if after, end := strings.CutPrefix(rest, "]"); end {
+			return members, after, true
+		}
+	}
+}
+
+// cutString takes prefix and a plain string in quotes off s.
+func cutString(s, prefix string) (text, rest string, ok bool) {
+	rest, ok = strings.CutPrefix(s, prefix+`"`)
+	if !ok {
+		return "", s, false
+	}
+	for i := range len(rest) {
+		switch c := rest[i]; {
+		case c == '"':
+			return rest[:i], rest[i+1:], true
+		case c < 0x20 || c >= 0x7f || c == '\\':
+			return "", s, false
+		}
+	}
+	return "", s, false
 }

@@ -127,7 +127,7 @@ func splitNumber(s string) (digits string, exp int, neg, ok bool) {
 			return "", 0, false, false
 		}
 	}
-	if seen == 0 {
+	if seen == 0 || mantissa[len(mantissa)-1] == '.' {
 		return "", 0, false, false
 	}
 	if frac >= 0 {
