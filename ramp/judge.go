@@ -190,7 +190,7 @@ func (ev *Evidence) good(e *Entry, g *Guard, buf text) text {
 		for i := range g.Limits {
 			l := &g.Limits[i]
 			v, ok := sc.Indicators[l.Name]
-			if !ok || (l.Name == indicatorDivergence && v == 0) || len(buf) > maxReason {
+			if !ok || (l.Name == indicatorDivergence && v == 0) || len(buf) > maxReason/2 {
 				continue
 			}
 			buf = buf.add("; ").scope(sc).limit(l, v, l.Green, true)

@@ -13,7 +13,7 @@ import (
 type text []byte
 
 // maxReason bounds a reason: the spec keeps it, and a spec's reader is no place for a novel.
-const maxReason = 1000
+const maxReason = 1500 // bytes
 
 func (t text) add(parts ...string) text {
 	for _, p := range parts {
@@ -33,9 +33,9 @@ func (t text) pct(p flags.Pct) text { return t.num(float64(p) / 1000) }
 // String is the finished reason: one line, whatever the names in the evidence hold, so that it can
 // stand in a commit's trailer.
 func (t text) String() string {
-	cut := len(t) > 2*maxReason
+	cut := len(t) > maxReason
 	if cut {
-		t = t[:2*maxReason]
+		t = t[:maxReason]
 	}
 	for i, c := range t {
 		if c < ' ' || c == 0x7f {

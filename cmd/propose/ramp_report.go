@@ -5,15 +5,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/ramp"
 )
 
 // reportFormat names the body of POST /admin/decisions, see docs/ramps.md.
@@ -31,8 +32,8 @@ type report struct {
 	Decisions   []decided `json:"decisions"`
 }
 
-// maxReported bounds the decisions of one request, so that its body stays well under the route's limit.
-const maxReported = 500
+// maxReported bounds the decisions of one request, in bytes: the route takes bodies of 64 KiB.
+const maxReported = 48 << 10
 
 // sendReport posts every decision, holds too, so that the console can say what a ramp waits for.
 func (r *rampRun) sendReport(ctx context.Context, runs []*rampDone) error {
@@ -47,11 +48,7 @@ func (r *rampRun) sendReport(ctx context.Context, runs []*rampDone) error {
 		target = target.JoinPath("admin", "decisions")
 	}
 	for _, done := range runs {
-		all := make([]decided, len(done.out))
-		for i := range done.out {
-			all[i] = decided{done.out[i].Decision, done.out[i].Resumed}
-		}
-		for part := range slices.Chunk(all, maxReported) {
+		for part := range reportParts(done.out) {
 			body := report{reportFormat, r.in.now, done.cur.Environment, done.cur.Digest(), done.cur.Version, done.Commit, done.PR, part}
 			if err := r.post(ctx, target, body); err != nil {
 				return cli.Hint(fmt.Errorf("reporting the decisions to %s: %w", target.Redacted(), err), "the ramp itself is done; run it again to report")
@@ -59,6 +56,28 @@ func (r *rampRun) sendReport(ctx context.Context, runs []*rampDone) error {
 		}
 	}
 	return nil
+}
+
+// reportParts deals decisions out so that each part fits into a request.
+func reportParts(out []ramp.Outcome) iter.Seq[[]decided] {
+	return func(yield func([]decided) bool) {
+		var part []decided
+		size := 0
+		for i := range out {
+			d := decided{out[i].Decision, out[i].Resumed}
+			n := 256 + len(d.Feature) + len(d.Tenant) + 2*len(d.Reason) // quotes and escapes
+			if size+n > maxReported && len(part) > 0 {
+				if !yield(part) {
+					return
+				}
+				part, size = nil, 0
+			}
+			part, size = append(part, d), size+n
+		}
+		if len(part) > 0 {
+			yield(part)
+		}
+	}
 }
 
 func (r *rampRun) post(ctx context.Context, target *url.URL, body report) error {

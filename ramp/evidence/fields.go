@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,7 +40,7 @@ func tidy(err error) error {
 		return fmt.Errorf("not JSON: %s at byte %d", printable(syntactic.Err.Error()), syntactic.ByteOffset)
 	}
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
-		return fmt.Errorf("%s does not hold what belongs there", printable(string(semantic.JSONPointer)))
+		return fmt.Errorf("%s does not hold what belongs there", cmp.Or(printable(string(semantic.JSONPointer)), "the document"))
 	}
 	return errors.New(printable(err.Error()))
 }
