@@ -35,10 +35,15 @@ func Decode(name, file string, src []byte, v any) error {
 		at, pointer, problem := 0, "", err.Error()
 		if errors.As(err, &se) {
 			pointer = string(se.JSONPointer)
-			at = locate(src, []Problem{{Pointer: pointer}})[0]
-			problem = fmt.Sprintf("cannot be read as %v", se.GoType)
-			if se.Err != nil {
+			unknown := errors.Is(err, json.ErrUnknownName)
+			at = locate(src, []Problem{{Pointer: pointer, OnName: unknown}})[0]
+			switch {
+			case unknown:
+				problem = "unknown field " + quote(se.JSONPointer.LastToken())
+			case se.Err != nil:
 				problem = se.Err.Error()
+			default:
+				problem = fmt.Sprintf("cannot be read as %v", se.GoType)
 			}
 		}
 		r.Add(at, pointer, problem, "")

@@ -38,7 +38,7 @@ func locate(src []byte, problems []Problem) []int {
 			node.onValue = append(node.onValue, i)
 		}
 	}
-	l := locator{src: src, offsets: make([]int, len(problems))}
+	l := locator{src: src, offsets: make([]int, len(problems)), found: make([]bool, len(problems))}
 	l.d = jsontext.NewDecoder(bytes.NewBuffer(src), jsontext.AllowDuplicateNames(true))
 	_ = l.value(root) // what cannot be read keeps offset 0
 	return l.offsets
@@ -48,6 +48,7 @@ type locator struct {
 	src     []byte
 	d       *jsontext.Decoder
 	offsets []int
+	found   []bool // the first of two names counts
 }
 
 // next is the offset of the token that comes.
@@ -66,7 +67,9 @@ func (l *locator) next() int {
 
 func (l *locator) set(list []int, offset int) {
 	for _, i := range list {
-		l.offsets[i] = offset
+		if !l.found[i] {
+			l.offsets[i], l.found[i] = offset, true
+		}
 	}
 }
 

@@ -55,6 +55,10 @@ func (w *wording) choice(e *jsonschema.ValidationError) {
 	}
 	_, around := schemaAt(e.AbsoluteKeywordLocation)
 	pointer := unescapeURL(e.InstanceLocation)
+	if len(e.Causes) == 0 { // more than one form fits
+		w.add(pointer, "only one of "+strings.Join(forms(around), ", ")+" can stand here", "", false)
+		return
+	}
 	if len(missing) > 0 {
 		var names []string
 		for _, m := range missing {
@@ -64,6 +68,20 @@ func (w *wording) choice(e *jsonschema.ValidationError) {
 		return
 	}
 	w.add(pointer, found(at(w.instance, pointer))+" does not fit here", description(around), false)
+}
+
+// forms are the forms of a oneOf, by the fields that they require.
+func forms(around map[string]any) []string {
+	list, _ := around["oneOf"].([]any)
+	var out []string
+	for _, form := range list {
+		m, _ := form.(map[string]any)
+		fields, _ := m["required"].([]any)
+		for _, field := range fields {
+			out = append(out, fmt.Sprint(field))
+		}
+	}
+	return out
 }
 
 func firstLeaf(e *jsonschema.ValidationError) *jsonschema.ValidationError {
@@ -145,6 +163,8 @@ func phrase(keyword string, v any, around map[string]any) (problem, hint string)
 		return found(v) + " is not allowed here", ""
 	case "format":
 		return found(v) + " is not a valid " + map[string]string{"date": "date", "date-time": "date with time"}[fmt.Sprint(limit)], ""
+	case "const":
+		return "want " + choices([]any{limit}) + ", found " + found(v), ""
 	case "enum":
 		return found(v) + " is not one of " + choices(limit), ""
 	}
