@@ -26,6 +26,7 @@ var subcommands = []func(*app) *cobra.Command{
 	lineageCommand,
 	coverageCommand,
 	purgeCommand,
+	dsarCommand,
 }
 
 // aliases are the older names of settings, beside RAMPART_<NAME>.

@@ -124,17 +124,26 @@ const runningName = "run.json"
 
 var errNoneRuns = errors.New("no reconciler runs on this state folder")
 
-// askRunning asks the reconciler that uses the state folder.
-func askRunning(ctx context.Context, dir, path string) ([]byte, error) {
+// runningAddress is where the reconciler that uses the state folder serves.
+func runningAddress(dir string) (string, error) {
 	src, err := os.ReadFile(filepath.Join(dir, runningName))
 	if err != nil {
-		return nil, errNoneRuns
+		return "", errNoneRuns
 	}
 	var r running
 	if err := json.Unmarshal(src, &r); err != nil || r.Address == "" {
-		return nil, errNoneRuns
+		return "", errNoneRuns
 	}
-	return ask(ctx, r.Address, path)
+	return r.Address, nil
+}
+
+// askRunning asks the reconciler that uses the state folder.
+func askRunning(ctx context.Context, dir, path string) ([]byte, error) {
+	address, err := runningAddress(dir)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, address, path)
 }
 
 // ask gets one of the reconciler's own answers.

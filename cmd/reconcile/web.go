@@ -134,6 +134,7 @@ func routes(log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *gu
 		}
 		answer(w, http.StatusOK, p)
 	})
+	mux.Handle("GET /audit/dsar", g.admin(serveDSAR(a, o)))
 	newWebhook(g.env, o.Nudge).routes(mux)
 	mux.Handle("POST /admin/reconcile", g.admin(func(w http.ResponseWriter, _ *http.Request) {
 		o.Nudge()
