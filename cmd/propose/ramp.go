@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rampart-flags/rampart/gitrepo/forge"
 	"github.com/rampart-flags/rampart/internal/cli"
 )
 
@@ -134,6 +135,7 @@ type rampDone struct {
 	Commit   string // "" when none was made
 	Branch   string // that was pushed, or ""
 	PR       string // the pull request's address, or ""
+	Merged   forge.Merged
 	Unsigned bool
 	DryRun   bool
 }

@@ -305,7 +305,7 @@ func (r *rampRun) tryPublish(ctx context.Context, at place, which moves) (*rampD
 		}
 	}
 	if r.s.reach() == reachPR {
-		err = r.propose(ctx, at, s, done, which)
+		err = r.propose(ctx, at, s, done)
 	} else if p.changed() {
 		err = r.handOn(ctx, at, s, done)
 	}

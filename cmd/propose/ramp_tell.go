@@ -151,6 +151,8 @@ func (r *rampRun) tellDone(done *rampDone) {
 	case done.DryRun:
 		r.env.Talk("%s, had this not been a dry run", name)
 		return
+	case done.PR != "" && done.Merged != "":
+		r.env.Talk("%s, %s: %s", name, done.Merged, done.PR)
 	case done.PR != "":
 		r.env.Talk("%s, proposed: %s", name, done.PR)
 	case done.Branch != "":
@@ -185,6 +187,7 @@ type summary struct {
 	Commit      string         `json:"commit,omitzero"`
 	Branch      string         `json:"branch,omitzero"`
 	PullRequest string         `json:"pull_request,omitzero"`
+	Merged      string         `json:"merged,omitzero"`
 	Approval    bool           `json:"approval,omitzero"`
 	DryRun      bool           `json:"dry_run,omitzero"`
 }
@@ -207,7 +210,7 @@ func (r *rampRun) tellJSON(runs []*rampDone) error {
 			s.Previous, s.Evidence, s.Commit, s.Branch = runs[0].cur.Version, done.digest(), done.Commit, done.Branch
 		}
 		if done.PR != "" {
-			s.PullRequest = done.PR
+			s.PullRequest, s.Merged = done.PR, string(done.Merged)
 		}
 	}
 	var doc struct {
