@@ -35,3 +35,32 @@ func TestManual(t *testing.T) {
 		t.Errorf("%s goes on after what propose --help says: run make golden and read the difference", path)
 	}
 }
+
+// TestSample holds the repository's own environment to its policy.
+func TestSample(t *testing.T) {
+	specs := filepath.Join("..", "..", "specs")
+	var stdout, stderr strings.Builder
+	env := cli.Env{
+		Args:  []string{"verify", "--path", filepath.Join(specs, "flags.json"), "--trust", filepath.Join(specs, "trust.json")},
+		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" },
+	}
+	if err := run(t.Context(), env); err != nil {
+		t.Errorf("verifying the sample: %v\n%s%s", err, &stdout, &stderr)
+	}
+	files, err := os.ReadDir(specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.IsDir() {
+			continue
+		}
+		src, err := os.ReadFile(filepath.Join(specs, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(src), "PRIVATE KEY") {
+			t.Errorf("%s holds a private key", f.Name())
+		}
+	}
+}

@@ -174,7 +174,7 @@ func (m *merger) whole(pointer, path string, base, ours, theirs jsontext.Value) 
 
 // list merges two lists of members as sets, keeping the order of ours.
 func (m *merger) list(pointer, path string, base, ours, theirs jsontext.Value) {
-	if base == nil || ours == nil || theirs == nil {
+	if base == nil || ours == nil || theirs == nil || same(ours, base) {
 		m.field(pointer, path, base, ours, theirs)
 		return
 	}
