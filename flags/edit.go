@@ -65,14 +65,20 @@ func (n *editNode) plan(op *EditOp) error {
 	if !strings.HasPrefix(op.Pointer, "/") || !jsontext.Pointer(op.Pointer).IsValid() || !utf8.ValidString(op.Pointer) {
 		return bad("want a JSON pointer below the document, such as /features/receipts/pct")
 	}
-	if op.Value != nil {
-		if err := schema.Check("value", op.Value, schema.Limits{}); err != nil {
+	if left := 1 + depthTop - strings.Count(op.Pointer, "/"); op.Value != nil {
+		if left < 1 {
+			return bad("it lies too deep")
+		}
+		if err := schema.Check("value", op.Value, schema.Limits{Depth: left}); err != nil {
 			return fmt.Errorf("editing %s: %w", op.Pointer, err)
 		}
 	}
 	for token := range jsontext.Pointer(op.Pointer).Tokens() {
 		if n.op != nil {
 			return bad("another edit is on the way to it")
+		}
+		if quoted, _ := jsontext.AppendQuote(nil, token); len(quoted) > schema.MaxName+2 {
+			return bad("the name is too long")
 		}
 		next := n.below[token]
 		if next == nil || token == "-" {

@@ -21,13 +21,14 @@ type Limits struct {
 	Items int // in one array: 100,000
 }
 
+// MaxName is how many bytes a name may have.
+const MaxName = 1024
+
 const (
 	defaultBytes = 32 << 20
 	defaultDepth = 16
 	defaultNames = 500_000
 	defaultItems = 100_000
-
-	maxName = 1024 // bytes
 
 	// A number is text until it is needed. Longer ones, and exponents like
 	// 1e999, cost memory without bound in whoever makes an exact value of them.
@@ -108,8 +109,8 @@ func scan(src []byte, lim Limits) (at int, problem, hint string) {
 			}
 			return l.start, fmt.Sprintf("more than %d names in one object", l.most), "split it into several files"
 		case ':':
-			if n := i - str; n > maxName && src[i-1] == '"' {
-				return str, fmt.Sprintf("a name of %d bytes, more than %d", n-2, maxName), ""
+			if n := i - str; n > MaxName && src[i-1] == '"' {
+				return str, fmt.Sprintf("a name of %d bytes, more than %d", n-2, MaxName), ""
 			}
 		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 			end := i + 1
