@@ -227,11 +227,12 @@ func (a *Anchors) once(ctx context.Context, s *slot) (sent bool, err error) {
 	if err := writeFile(filepath.Join(s.dir, fmt.Sprintf("%020d.json", cp.Size)), append(data, '\n'), 0o600); err != nil {
 		return false, fmt.Errorf("keeping the proof of %s: %w", s.witness.Name(), err)
 	}
+	// What the notary has confirmed is recorded even when we are told to stop by now.
+	_, err = a.ledger.Append(context.WithoutCancel(ctx), &Receipt{Kind: Anchor, Phase: Outcome, Result: "confirmed", Anchored: &Anchored{
+		Notary: p.Notary, NotaryID: id, Size: cp.Size, Root: p.Root}})
 	s.mu.Lock()
 	s.confirmed, s.since = cp.Size, time.Time{}
 	s.mu.Unlock()
-	_, err = a.ledger.Append(ctx, &Receipt{Kind: Anchor, Phase: Outcome, Result: "confirmed", Anchored: &Anchored{
-		Notary: p.Notary, NotaryID: id, Size: cp.Size, Root: p.Root}})
 	return true, err
 }
 
