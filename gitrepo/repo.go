@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // Options says which branch of which repository to follow, and how.
@@ -51,6 +53,7 @@ type Repo struct {
 	state  *state
 
 	writing sync.Mutex // held by whoever fetches, commits, pushes or replaces the clone
+	tidyAt  int        // after a failure: how many packs Tidy waits for; under writing
 
 	mu      sync.RWMutex // guards the fields below; readers hold it while they read the clone
 	clone   *clone       // nil before the first fetch
@@ -104,6 +107,8 @@ func (r *Repo) Head() (branch, commit string) {
 	if r.clone == nil {
 		return "", ""
 	}
+	r.clone.mu.Lock()
+	defer r.clone.mu.Unlock()
 	return r.clone.branch, r.clone.head.String()
 }
 
@@ -179,27 +184,32 @@ func (r *Repo) reclone(ctx context.Context, depth int) error {
 
 // Tidy makes a fresh clone when fetches have left too many packs behind, and
 // otherwise does nothing. The commit to keep is the oldest that later walks will
-// start from: the clone is cut off behind it. It reports whether it did.
+// start from: the clone is cut off behind it. When it is empty, or not in the
+// branch's history, the clone is whole. It reports whether it did.
 func (r *Repo) Tidy(ctx context.Context, keep string) (bool, error) {
-	h, err := parseHash(keep)
-	if err != nil {
-		return false, err
-	}
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	depth := 0
-	err = r.read(func(c *clone) (err error) {
-		if c.packs > r.opt.maxPacks() {
-			depth, err = c.depth(ctx, c.head, h)
+	crowded, depth := false, 0
+	err := r.read(func(c *clone) (err error) {
+		if crowded = c.packs > max(r.opt.maxPacks(), r.tidyAt); crowded && keep != "" {
+			depth, err = c.depth(ctx, c.head, plumbing.NewHash(keep))
 		}
 		return err
 	})
-	if err != nil || depth == 0 {
+	if err != nil && !errors.Is(err, ErrNoCommit) {
 		return false, err
 	}
+	if !crowded {
+		return false, nil
+	}
 	if err := r.reclone(ctx, depth); err != nil {
+		// Whatever it was, it is not asked for again at each pass.
+		r.mu.RLock()
+		r.tidyAt = r.clone.packs + r.opt.maxPacks()
+		r.mu.RUnlock()
 		return false, fmt.Errorf("tidying the clone: %w", err)
 	}
+	r.tidyAt = 0
 	return true, nil
 }
 
