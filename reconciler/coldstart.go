@@ -55,10 +55,11 @@ func (r *Reconciler) coldStart(ctx context.Context, head string) error {
 		if err != nil && !errors.Is(err, errNoStart) {
 			return fmt.Errorf("looking for where to start: %w", err)
 		}
+		found.trouble = err
 		j, r.source.started, r.source.startedFor = &found, &found, seen
 	}
 	if len(j.steps) == 0 {
-		r.halt(ctx, KindRefuse, Refusal{Commit: head, Code: NoTrustedStart, Message: errNoStart.Error()})
+		r.halt(ctx, KindRefuse, Refusal{Commit: head, Code: NoTrustedStart, Message: j.trouble.Error()})
 		return nil // each new head is looked at
 	}
 	return r.start(ctx, *j, head, want)

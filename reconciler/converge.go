@@ -25,13 +25,14 @@ type storeState struct {
 	trouble backoff
 	watch   watch
 	epoch   uint64
+	drifted bool // this pass found drift, and put it right
 }
 
 // errImpossible: meta bears a generation that no reconciler counts to.
 var errImpossible = errors.New("meta names an impossible generation")
 
-// heal looks whether the store holds the target, and brings it about where it does
-// not. It asks git for nothing.
+// heal looks whether the store holds the target, by meta and for a small spec by spec and
+// bundle, and brings it about where it does not. It asks git for nothing.
 func (r *Reconciler) heal(ctx context.Context) error {
 	if r.target == nil {
 		_, err := r.cfg.Store.Meta(ctx)
@@ -48,7 +49,7 @@ func (r *Reconciler) heal(ctx context.Context) error {
 	if err != nil || live.Meta != r.store.meta || whole && !r.holds(live) {
 		return r.bring(ctx)
 	}
-	return r.deepen(ctx)
+	return nil
 }
 
 // look reads meta, and where a whole look is due spec and bundle as well.
@@ -293,6 +294,9 @@ func (r *Reconciler) write(ctx context.Context, kind Kind, drift *Drift, fence r
 			r.outcome(ctx, own)
 		}
 		return err
+	}
+	if r.afterApply != nil {
+		r.afterApply()
 	}
 	r.metrics.applies.WithLabelValues("ok").Inc()
 	r.metrics.written.WithLabelValues("set").Add(float64(counts.Set))

@@ -257,7 +257,9 @@ func (r *Reconciler) deepen(ctx context.Context) error {
 		return r.reachable(err)
 	}
 	if d.drift.total() == 0 {
-		r.status.set(r.now().UTC(), CondDriftDetected, False, NoDrift, "")
+		if !r.store.drifted {
+			r.status.set(r.now().UTC(), CondDriftDetected, False, NoDrift, "")
+		}
 		return nil
 	}
 	return r.repair(ctx, d)
@@ -323,6 +325,7 @@ func (r *Reconciler) repair(ctx context.Context, d difference) error {
 // drifted counts what was found and put right.
 func (r *Reconciler) drifted(kind Kind, d *Drift) {
 	now := r.now().UTC()
+	r.store.drifted = kind == KindRefill || kind == KindRepair
 	switch kind {
 	case KindRefill:
 		r.metrics.refills.Inc()

@@ -93,6 +93,14 @@ func (k court) judge(c content) ruling {
 	return r
 }
 
+// signers are whose signatures on c hold.
+func (k court) signers(c content) []string {
+	if k.policy == nil || c.problem != nil {
+		return nil
+	}
+	return signing.Verify(signing.NewArtifact(c.src), c.bundles, k.policy.Identities(), k.keyless).Signers()
+}
+
 // transition judges well-formed content with valid signatures against what was
 // accepted before it.
 func (k court) transition(next *flags.Spec, signers []string, c content) ruling {

@@ -34,7 +34,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 		return Result{}, errors.New("the reconciler is closed")
 	}
 	started := r.now()
-	r.events = nil
+	r.events, r.store.drifted = nil, false
 	before := r.status.clone()
 
 	trustErr := r.readTrust()
@@ -47,6 +47,9 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	}
 	if storeErr == nil && r.target != nil && !r.isApplied() && ctx.Err() == nil {
 		storeErr = r.timed("converge", func() error { return r.apply(ctx) })
+	}
+	if storeErr == nil && r.isApplied() && ctx.Err() == nil { // last: a new commit does not wait for it
+		storeErr = r.timed("deepen", func() error { return r.deepen(ctx) })
 	}
 	keepErr := r.keep()
 

@@ -19,11 +19,11 @@ func TestDriftIsRepaired(t *testing.T) {
 	w := newWorld(t, flagtest.Redis(t), maintainer)
 	w.release("flags-v1", "receipts", 10, "attest", 20)
 	w.pass()
-	w.redis.CLI("SET", "flags:v1:receipts:__default__", `{"version":"v1","enabled":true,"ramp_pct":100,"cohorts":[]}`)
-	w.redis.CLI("DEL", "flags:v1:attest:__default__")
-	w.redis.CLI("SET", "flags:v1:ghost:__default__", "{}")
-	w.redis.CLI("SET", "flags:v1:spec", "tampered")
-	w.redis.CLI("SET", "other:receipts:__default__", "mine")
+	w.Redis.CLI("SET", "flags:v1:receipts:__default__", `{"version":"v1","enabled":true,"ramp_pct":100,"cohorts":[]}`)
+	w.Redis.CLI("DEL", "flags:v1:attest:__default__")
+	w.Redis.CLI("SET", "flags:v1:ghost:__default__", "{}")
+	w.Redis.CLI("SET", "flags:v1:spec", "tampered")
+	w.Redis.CLI("SET", "other:receipts:__default__", "mine")
 	w.events = nil
 	res := w.pass()
 	w.wantLive(1, "receipts", "10")
@@ -31,9 +31,9 @@ func TestDriftIsRepaired(t *testing.T) {
 		t.Errorf("attest is live at %q", got)
 	}
 	for key, want := range map[string]string{
-		"flags:v1:ghost:__default__": "", "flags:v1:spec": strings.TrimSuffix(w.repo.Read("specs/flags.json"), "\n"), "other:receipts:__default__": "mine",
+		"flags:v1:ghost:__default__": "", "flags:v1:spec": strings.TrimSuffix(w.Repo.Read("specs/flags.json"), "\n"), "other:receipts:__default__": "mine",
 	} {
-		if got := strings.TrimSuffix(w.redis.CLI("GET", key), "\n"); got != want {
+		if got := strings.TrimSuffix(w.Redis.CLI("GET", key), "\n"); got != want {
 			t.Errorf("%s is %q, want %q", key, got, want)
 		}
 	}
@@ -64,14 +64,14 @@ func TestMetaIsRepaired(t *testing.T) {
 		if field == "epoch" {
 			value = "0"
 		}
-		w.redis.CLI("HSET", "flags:v1:meta", field, value)
+		w.Redis.CLI("HSET", "flags:v1:meta", field, value)
 		w.pass()
 		got := w.meta()
 		if got.Message = want.Message; got != want {
 			t.Errorf("after forging %s: %+v, want %+v", field, got, want)
 		}
 	}
-	w.redis.CLI("HSET", "flags:v1:meta", "generation", "nonsense")
+	w.Redis.CLI("HSET", "flags:v1:meta", "generation", "nonsense")
 	w.pass()
 	if got := w.meta(); got.Generation != 1 {
 		t.Errorf("after nonsense: generation %d", got.Generation)
@@ -83,10 +83,10 @@ func TestRefillWithoutGit(t *testing.T) {
 	w := newWorld(t, flagtest.Redis(t), maintainer)
 	w.release("flags-v1", "receipts", 10)
 	w.pass()
-	if err := os.Rename(w.repo.Origin, w.repo.Origin+".away"); err != nil {
+	if err := os.Rename(w.Repo.Origin, w.Repo.Origin+".away"); err != nil {
 		t.Fatal(err)
 	}
-	w.redis.Flush()
+	w.Redis.Flush()
 	if _, err := w.try(); err == nil {
 		t.Error("a pass without git met no trouble")
 	}
@@ -94,7 +94,7 @@ func TestRefillWithoutGit(t *testing.T) {
 
 	// A new process knows it from the state folder.
 	w.close()
-	w.redis.Restart()
+	w.Redis.Restart()
 	res, err := w.try()
 	if err == nil {
 		t.Error("a pass without git met no trouble")
@@ -110,8 +110,8 @@ func TestRefillWithoutGit(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(w.dir, "state", "spec")); err != nil {
 		t.Fatal(err)
 	}
-	w.redis.Flush()
-	if err := os.Rename(w.repo.Origin+".away", w.repo.Origin); err != nil {
+	w.Redis.Flush()
+	if err := os.Rename(w.Repo.Origin+".away", w.Repo.Origin); err != nil {
 		t.Fatal(err)
 	}
 	w.pass()
@@ -122,7 +122,7 @@ func TestStoreAway(t *testing.T) {
 	w := newWorld(t, flagtest.Redis(t), maintainer)
 	w.release("flags-v1", "receipts", 10)
 	w.pass()
-	w.redis.Kill()
+	w.Redis.Kill()
 	w.release("flags-v2", "receipts", 20)
 	res, err := w.try()
 	if !errors.Is(err, redisstore.ErrUnavailable) {
@@ -132,7 +132,7 @@ func TestStoreAway(t *testing.T) {
 	if s.Condition(CondStoreUnavailable).Status != True || s.Condition(CondReady).Status != False || s.Verified.Generation != 2 || s.HeadLive {
 		t.Errorf("status = %+v", s)
 	}
-	w.redis.Start()
+	w.Redis.Start()
 	w.pass()
 	w.wantLive(2, "receipts", "20")
 	last := w.events[len(w.events)-1]
@@ -151,8 +151,8 @@ func TestConflict(t *testing.T) {
 	times := 0
 	w.r.beforeApply = func() {
 		if times++; times == 1 {
-			w.redis.CLI("HSET", "flags:v1:meta", "generation", "7", "commit", "elsewhere")
-			w.redis.CLI("SET", "flags:v1:receipts:__default__", "{}")
+			w.Redis.CLI("HSET", "flags:v1:meta", "generation", "7", "commit", "elsewhere")
+			w.Redis.CLI("SET", "flags:v1:receipts:__default__", "{}")
 		}
 	}
 	w.pass()
@@ -221,8 +221,8 @@ func TestPolicyChanges(t *testing.T) {
 	w.release("flags-v1", "receipts", 10)
 	w.pass()
 	w.write("flags-v2", "receipts", 20)
-	w.sign("bob")
-	w.land("by bob")
+	w.Sign("bob")
+	w.Land("by bob")
 	if res := w.pass(); res.HeadLive || !res.Refused {
 		t.Fatalf("bob's change went live: %+v", res.Status)
 	}
@@ -233,7 +233,7 @@ func TestPolicyChanges(t *testing.T) {
 		t.Error("a broken policy is no trouble")
 	}
 	w.wantLive(1, "receipts", "10")
-	w.policy(`{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)
+	w.Policy(`{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)
 	if res := w.pass(); !res.HeadLive {
 		t.Errorf("the new policy was not taken up: %+v", res.Status)
 	}
@@ -246,7 +246,7 @@ func TestRefusalIsReportedOnce(t *testing.T) {
 	w.release("flags-v1", "receipts", 10)
 	w.pass()
 	w.write("flags-v2", "receipts", 20)
-	w.land("unsigned")
+	w.Land("unsigned")
 	for range 3 {
 		w.pass()
 	}
@@ -270,7 +270,7 @@ func TestHangingRemote(t *testing.T) {
 	w.pass()
 	f := &fetch{cancel: func() {}, done: make(chan struct{})} // one that never answers
 	w.r.source.fetch = f
-	w.redis.Flush()
+	w.Redis.Flush()
 	res, err := w.r.pass(context.Background(), time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func TestHangingRemote(t *testing.T) {
 	if !res.HeadLive {
 		t.Error("what was last seen of git no longer counts")
 	}
-	f.head = w.repo.Head()
+	f.head = w.Repo.Head()
 	close(f.done)
 }
 
@@ -287,21 +287,21 @@ func TestBundlesAreRenewed(t *testing.T) {
 	w := newWorld(t, flagtest.Redis(t), `{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)
 	w.release("flags-v1", "receipts", 10)
 	w.pass()
-	w.sign("bob", "bob")
-	w.land("countersigned")
+	w.Sign("bob", "bob")
+	w.Land("countersigned")
 	w.pass()
-	if got := strings.Count(w.redis.CLI("GET", "flags:v1:bundle"), "mediaType"); got != 2 {
+	if got := strings.Count(w.Redis.CLI("GET", "flags:v1:bundle"), "mediaType"); got != 2 {
 		t.Errorf("the store has %d bundles, want 2", got)
 	}
 	w.wantLive(1, "receipts", "10")
 	// A bundle that is worse than those before is not taken over.
-	if err := os.Remove(filepath.Join(w.repo.Dir, "specs/flags.json.bob.sigstore.json")); err != nil {
+	if err := os.Remove(filepath.Join(w.Repo.Dir, "specs/flags.json.bob.sigstore.json")); err != nil {
 		t.Fatal(err)
 	}
-	w.sign("mallory")
-	w.land("worse")
+	w.Sign("mallory")
+	w.Land("worse")
 	w.pass()
-	if got := strings.Count(w.redis.CLI("GET", "flags:v1:bundle"), "mediaType"); got != 2 {
+	if got := strings.Count(w.Redis.CLI("GET", "flags:v1:bundle"), "mediaType"); got != 2 {
 		t.Errorf("the store has %d bundles, want 2", got)
 	}
 }
@@ -317,14 +317,14 @@ func TestUnsignedOnlyWhenAskedFor(t *testing.T) {
 	}
 	w.cfg.Trust, w.cfg.AcceptUnsignedUnsafe = "", true
 	w.write("flags-v1", "receipts", 10)
-	w.land("unsigned")
+	w.Land("unsigned")
 	w.pass()
 	w.wantLive(1, "receipts", "10")
 	w.write("flags-v2", "receipts", 20)
-	w.land("unsigned")
+	w.Land("unsigned")
 	w.pass()
-	w.repo.Revert("HEAD")
-	w.repo.Push()
+	w.Repo.Revert("HEAD")
+	w.Repo.Push()
 	w.pass()
 	w.wantLive(3, "receipts", "10")
 }

@@ -84,8 +84,8 @@ type Reconciler struct {
 	folder  *folder
 	now     func() time.Time
 
-	// beforeApply, in tests, runs between plan and write.
-	beforeApply func()
+	// beforeApply, in tests, runs between plan and write; afterApply once it is live.
+	beforeApply, afterApply func()
 
 	wake    chan struct{}
 	beside  sync.WaitGroup // what Run does beside its passes

@@ -17,14 +17,15 @@ const maxSpec = 32 << 20
 
 // sourceState is what is known of the branch.
 type sourceState struct {
-	head     string    // where it was seen last
-	fetch    *fetch    // one that is still under way
-	trouble  backoff   // fetches that went wrong in a row
-	retry    time.Time // not before this
-	walked   walkedFor // what the last whole walk was made for
-	due      time.Time // when the earliest deferred commit's time comes
-	newest   *ruling   // of the newest commit that touched the spec, nil when it is live
-	rewrite  *Refusal  // why the branch as a whole is refused
+	head     string        // where it was seen last
+	fetch    *fetch        // one that is still under way
+	took     time.Duration // by the last look at the remote
+	trouble  backoff       // fetches that went wrong in a row
+	retry    time.Time     // not before this
+	walked   walkedFor     // what the last whole walk was made for
+	due      time.Time     // when the earliest deferred commit's time comes
+	newest   *ruling       // of the newest commit that touched the spec, nil when it is live
+	rewrite  *Refusal      // why the branch as a whole is refused
 	refused  map[string]quarantined
 	earlier  *prehistory
 	diverged *Refusal // why a cold start stopped
@@ -49,6 +50,7 @@ type quarantined struct {
 type fetch struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	took   time.Duration
 	head   string
 	err    error
 }
@@ -82,7 +84,7 @@ func (r *Reconciler) observe(ctx context.Context, patience time.Duration) (strin
 	}
 	f := s.fetch
 	f.cancel()
-	s.fetch = nil
+	s.fetch, s.took = nil, f.took
 	now := r.now().UTC()
 	if f.err != nil {
 		if ctx.Err() != nil {
@@ -111,7 +113,9 @@ func (r *Reconciler) startFetch(ctx context.Context) *fetch {
 	f := &fetch{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(f.done)
+		started := time.Now()
 		f.head, f.err = r.cfg.Repo.Fetch(ctx)
+		f.took = time.Since(started)
 	}()
 	return f
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rampart-flags/rampart/flags"
@@ -176,6 +177,7 @@ var errNoStart = errors.New("no commit of the branch carries a spec signed by a 
 // that may do everything: where a cold start begins. It gives the index into commits
 // (oldest first).
 func (w *walker) newestFull(ctx context.Context, commits []gitrepo.Commit) (int, error) {
+	why := ""
 	for i, commit := range slices.Backward(commits) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -186,10 +188,21 @@ func (w *walker) newestFull(ctx context.Context, commits []gitrepo.Commit) (int,
 		}
 		k := w.court
 		k.last, k.now = nil, w.clock(commit)
-		r := k.judge(c)
-		if r.verdict == accepted && (w.court.policy == nil || w.court.policy.HasFull(r.signers, k.now)) {
+		signers := k.signers(c)
+		full := k.policy == nil || k.policy.HasFull(signers, k.now)
+		var r ruling
+		if full || why == "" {
+			r = k.judge(c)
+		}
+		if full && r.verdict == accepted {
 			return i, nil
 		}
+		if why == "" {
+			why = fmt.Sprintf("; the newest, %.12s: %s: %s", commit.Hash, r.code, r.message)
+			if r.verdict == accepted {
+				why = fmt.Sprintf("; the newest, %.12s, was signed by %s", commit.Hash, strings.Join(r.signers, ", "))
+			}
+		}
 	}
-	return 0, errNoStart
+	return 0, fmt.Errorf("%w%s", errNoStart, why)
 }

@@ -20,12 +20,9 @@ import (
 // world is one environment: a real repository, a namespace of a real Redis, keys, a
 // clock, and a reconciler between them.
 type world struct {
+	*flagtest.Stage
 	t      testing.TB
-	repo   *flagtest.GitRepo
-	redis  *flagtest.RedisServer
-	ns     string
 	clock  *flagtest.Clock
-	keys   map[string]*flagtest.Key
 	cfg    Config
 	dir    string
 	r      *Reconciler
@@ -41,30 +38,11 @@ const maintainer = `{"roles":{"maintainer":{"signers":["alice"],"may":["*"]}}}`
 // committed yet and no reconciler runs.
 func newWorld(t testing.TB, redis *flagtest.RedisServer, policy string) *world {
 	t.Helper()
-	w := &world{t: t, repo: flagtest.Repo(t), redis: redis, ns: "flags:v1:", keys: map[string]*flagtest.Key{}, dir: t.TempDir()}
-	w.clock = flagtest.NewClock(w.repo.Now)
-	var all []*flagtest.Key
-	for _, name := range []string{"alice", "bob", "bot"} {
-		w.keys[name] = flagtest.NewKey(t, name)
-		all = append(all, w.keys[name])
-	}
-	w.keys["mallory"] = flagtest.NewKey(t, "mallory") // holds a key that nobody trusts
-	w.cfg = Config{Path: "specs/flags.json", Trust: filepath.Join(w.dir, "trust.json"), Interval: 10 * time.Second, Name: "test"}
-	w.policy(policy, all...)
+	w := &world{Stage: flagtest.NewStage(t, redis, policy), t: t, dir: t.TempDir()}
+	w.clock = flagtest.NewClock(w.Repo.Now)
+	w.cfg = Config{Path: "specs/flags.json", Trust: w.Trust, Interval: 10 * time.Second, Name: "test"}
 	t.Cleanup(w.stop)
 	return w
-}
-
-func (w *world) policy(policy string, keys ...*flagtest.Key) {
-	w.t.Helper()
-	if len(keys) == 0 {
-		for _, name := range []string{"alice", "bob", "bot"} {
-			keys = append(keys, w.keys[name])
-		}
-	}
-	if err := os.WriteFile(w.cfg.Trust, []byte(flagtest.Trust(w.t, policy, keys...)), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 // start opens the reconciler on the world's state folder.
@@ -74,15 +52,15 @@ func (w *world) start() {
 	cfg := w.cfg
 	cfg.Dir = filepath.Join(w.dir, "state")
 	var err error
-	if w.git, err = gitrepo.Open(ctx, gitrepo.Options{URL: w.repo.URL(), Branch: "main", Dir: filepath.Join(cfg.Dir, "repo")}); err != nil {
+	if w.git, err = gitrepo.Open(ctx, gitrepo.Options{URL: w.Repo.URL(), Branch: "main", Dir: filepath.Join(cfg.Dir, "repo")}); err != nil {
 		w.t.Fatal(err)
 	}
 	url := ""
-	if w.redis != nil {
-		url = w.redis.URL()
+	if w.Redis != nil {
+		url = w.Redis.URL()
 	}
 	if w.store == nil { // an embedded one lives as long as the world
-		if w.store, err = redisstore.Open(ctx, redisstore.Options{URL: url, Namespace: w.ns, Timeout: 5 * time.Second}); err != nil {
+		if w.store, err = redisstore.Open(ctx, redisstore.Options{URL: url, Namespace: w.NS, Timeout: 5 * time.Second}); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -137,8 +115,8 @@ func (w *world) try() (Result, error) {
 	if w.r == nil {
 		w.start()
 	}
-	if w.repo.Now.After(w.clock.Now()) {
-		w.clock.Set(w.repo.Now)
+	if w.Repo.Now.After(w.clock.Now()) {
+		w.clock.Set(w.Repo.Now)
 	}
 	w.r.hurried.Store(true)
 	return w.r.Pass(context.Background())
@@ -147,7 +125,7 @@ func (w *world) try() (Result, error) {
 // write puts a spec into the work tree: a version, and features with their pct.
 func (w *world) write(version string, pcts ...any) {
 	w.t.Helper()
-	w.repo.Write("specs/flags.json", specOf(version, pcts...))
+	w.Repo.Write("specs/flags.json", specOf(version, pcts...))
 }
 
 func specOf(version string, pcts ...any) string {
@@ -161,33 +139,12 @@ func specOf(version string, pcts ...any) string {
 	return s + "\n  }\n}\n"
 }
 
-// sign signs the work tree's spec, into the given bundle or the usual one.
-func (w *world) sign(who string, suffix ...string) {
-	w.t.Helper()
-	k, ok := w.keys[who]
-	if !ok {
-		w.t.Fatalf("nobody is called %q here", who)
-	}
-	name := "specs/flags.json.sigstore.json"
-	if len(suffix) > 0 {
-		name = "specs/flags.json." + suffix[0] + ".sigstore.json"
-	}
-	w.repo.Write(name, string(k.Bundle([]byte(w.repo.Read("specs/flags.json")))))
-}
-
-// land commits and pushes.
-func (w *world) land(message string) string {
-	w.t.Helper()
-	w.repo.Commit(message)
-	return w.repo.Push()
-}
-
 // release writes, signs by alice, and lands.
 func (w *world) release(version string, pcts ...any) string {
 	w.t.Helper()
 	w.write(version, pcts...)
-	w.sign("alice")
-	return w.land(version)
+	w.Sign("alice")
+	return w.Land(version)
 }
 
 // livePct is the percentage that an entry has in the store, "" when it is not there.

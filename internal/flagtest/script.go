@@ -1,0 +1,169 @@
+package flagtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// Stage is what the words of a script act on: a repository, its signers, and a
+// namespace of a Redis.
+type Stage struct {
+	Repo  *GitRepo
+	Redis *RedisServer
+	NS    string // the namespace, with its last colon
+	Keys  map[string]*Key
+	Trust string // the policy's file
+
+	t testing.TB
+}
+
+// NewStage makes a stage with the signers alice, bob and bot, who stand in the policy,
+// and mallory, who does not.
+func NewStage(t testing.TB, redis *RedisServer, policy string) *Stage {
+	t.Helper()
+	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t}
+	for _, name := range []string{"alice", "bob", "bot", "mallory"} {
+		s.Keys[name] = NewKey(t, name)
+	}
+	s.Trust = filepath.Join(t.TempDir(), "trust.json")
+	s.Policy(policy)
+	return s
+}
+
+// Policy writes the policy's file: the members of policy, and the keys of these
+// signers, or of alice, bob and bot.
+func (s *Stage) Policy(policy string, names ...string) {
+	s.t.Helper()
+	if len(names) == 0 {
+		names = []string{"alice", "bob", "bot"}
+	}
+	var keys []*Key
+	for _, name := range names {
+		keys = append(keys, s.key(name))
+	}
+	if err := os.WriteFile(s.Trust, []byte(Trust(s.t, policy, keys...)), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Stage) key(name string) *Key {
+	s.t.Helper()
+	k, ok := s.Keys[name]
+	if !ok {
+		s.t.Fatalf("nobody is called %q here", name)
+	}
+	return k
+}
+
+const specPath = "specs/flags.json"
+
+func bundlePath(suffix []string) string {
+	return strings.Join(append(append([]string{specPath}, suffix...), "sigstore.json"), ".")
+}
+
+// Sign signs the work tree's spec, into the given bundle or the usual one.
+func (s *Stage) Sign(name string, suffix ...string) {
+	s.t.Helper()
+	s.Repo.Write(bundlePath(suffix), string(s.key(name).Bundle([]byte(s.Repo.Read(specPath)))))
+}
+
+// Spec writes a spec: a version, then FEATURE=PCT or FEATURE=off, env=NAME,
+// previous=DIGEST.
+func (s *Stage) Spec(version string, fields ...string) {
+	s.t.Helper()
+	head := fmt.Sprintf("{\n  \"version\": %q,\n", version)
+	var features []string
+	for _, kv := range fields {
+		switch k, v, _ := strings.Cut(kv, "="); {
+		case k == "env":
+			head += fmt.Sprintf("  \"environment\": %q,\n", v)
+		case k == "previous":
+			head += fmt.Sprintf("  \"previous\": %q,\n", v)
+		case v == "off":
+			features = append(features, fmt.Sprintf("    %q: {\"enabled\": false}", k))
+		default:
+			features = append(features, fmt.Sprintf("    %q: {\"pct\": %s}", k, v))
+		}
+	}
+	s.Repo.Write(specPath, head+"  \"features\": {\n"+strings.Join(features, ",\n")+"\n  }\n}\n")
+}
+
+// Land commits everything and pushes.
+func (s *Stage) Land(message string) string {
+	s.t.Helper()
+	s.Repo.Commit(message)
+	return s.Repo.Push()
+}
+
+// Flush empties the namespace and nothing else.
+func (s *Stage) Flush() {
+	s.t.Helper()
+	for _, key := range strings.Fields(s.Redis.CLI("--scan", "--pattern", s.NS+"*")) {
+		s.Redis.CLI("DEL", key)
+	}
+}
+
+// Word is a testscript command.
+type Word = func(ts *testscript.TestScript, neg bool, args []string)
+
+// Words are the testscript commands that act on a stage, which at finds:
+//
+//	policy FILE [NAME…]         the trust policy: FILE's members, and the keys of these or of alice, bob and bot
+//	spec VERSION [FEATURE=PCT]… write the spec; FEATURE=off, env=NAME and previous=DIGEST as well
+//	copy FILE                   write FILE as the spec
+//	sign NAME [SUFFIX]          sign the spec in the work tree (mallory stands in no policy)
+//	unsign [SUFFIX]             remove a bundle
+//	link-spec PATH TARGET       make a symbolic link in the work tree
+//	land [MESSAGE]              commit everything and push
+//	git ARGS…                   stock git in the clone; "! git" must fail
+//	revert COMMIT…, merge BRANCH, squash BRANCH   and push
+//	push, force                 push, also over what is there
+//	flush                       empty the namespace
+func Words(at func(*testscript.TestScript) *Stage) map[string]Word {
+	on := func(f func(ts *testscript.TestScript, s *Stage, args []string)) Word {
+		return func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg {
+				ts.Fatalf("this word cannot be expected to fail")
+			}
+			f(ts, at(ts), args)
+		}
+	}
+	return map[string]Word{
+		"policy": on(func(ts *testscript.TestScript, s *Stage, args []string) { s.Policy(ts.ReadFile(args[0]), args[1:]...) }),
+		"spec":   on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Spec(args[0], args[1:]...) }),
+		"copy":   on(func(ts *testscript.TestScript, s *Stage, args []string) { s.Repo.Write(specPath, ts.ReadFile(args[0])) }),
+		"sign":   on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Sign(args[0], args[1:]...) }),
+		"unsign": on(func(ts *testscript.TestScript, s *Stage, args []string) {
+			ts.Check(os.Remove(filepath.Join(s.Repo.Dir, bundlePath(args))))
+		}),
+		"link-spec": on(func(ts *testscript.TestScript, s *Stage, args []string) {
+			ts.Check(os.Symlink(args[1], filepath.Join(s.Repo.Dir, args[0])))
+		}),
+		"land": on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Land(strings.Join(append(args, "."), " ")) }),
+		"git": func(ts *testscript.TestScript, neg bool, args []string) {
+			out, err := at(ts).Repo.TryGit(args...)
+			if (err != nil) != neg {
+				ts.Fatalf("git %v: %v\n%s", args, err, out)
+			}
+			ts.Logf("%s", out)
+		},
+		"revert": on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Repo.Revert(args...); s.Repo.Push() }),
+		"merge":  on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Repo.Merge(args[0]); s.Repo.Push() }),
+		"squash": on(func(_ *testscript.TestScript, s *Stage, args []string) {
+			s.Repo.Squash(args[0], "squash "+args[0])
+			s.Repo.Push()
+		}),
+		"push":  on(func(_ *testscript.TestScript, s *Stage, _ []string) { s.Repo.Push() }),
+		"force": on(func(_ *testscript.TestScript, s *Stage, _ []string) { s.Repo.ForcePush() }),
+		"flush": on(func(_ *testscript.TestScript, s *Stage, _ []string) { s.Flush() }),
+	}
+}
+
+// Later moves the dates of the commits to come.
+func (s *Stage) Later(d time.Duration) { s.Repo.Now = s.Repo.Now.Add(d) }
