@@ -100,6 +100,7 @@ type writer struct {
 	c        Change
 	kind     MessageKind
 	keepMeta bool   // of meta only the message ID changes
+	marked   bool   // meta bears this writer's pending mark
 	message  string // ID of the message that tells of it
 	counts   Counts
 	// before is the meta that the last transaction replaced.
@@ -130,7 +131,7 @@ func (w *writer) run(ctx context.Context) (Counts, error) {
 	switch n := len(w.c.Set) + len(w.c.Delete); {
 	case !w.s.oneSlot() && n > 0:
 		err = w.acrossSlots(ctx)
-	case n > atomicWrites:
+	case n > w.s.chunk:
 		err = w.inChunks(ctx)
 	default:
 		err = w.finish(ctx, w.c.Set, w.c.Delete)
@@ -141,19 +142,16 @@ func (w *writer) run(ctx context.Context) (Counts, error) {
 	return w.counts, nil
 }
 
-// inChunks is the way of a large change on one Redis: every chunk is fenced.
+// inChunks is the way of a large change on one Redis: every chunk is fenced, and the
+// first one marks meta.
 func (w *writer) inChunks(ctx context.Context) error {
-	if err := w.begin(ctx); err != nil {
-		return err
-	}
 	set, del := w.c.Set, w.c.Delete
-	for len(set)+len(del) > atomicWrites {
+	for len(set)+len(del) > w.s.chunk {
 		var now []KV
 		var gone []flags.Key
-		now, set = cut(set, atomicWrites)
-		gone, del = cut(del, atomicWrites-len(now))
-		err := w.fencedOn(ctx, func(_ state, p redis.Pipeliner, n *Counts) { w.s.writeEntries(ctx, p, n, now, gone) })
-		if err != nil {
+		now, set = cut(set, w.s.chunk)
+		gone, del = cut(del, w.s.chunk-len(now))
+		if err := w.pendingChunk(ctx, now, gone); err != nil {
 			return err
 		}
 		if w.s.betweenChunks != nil {
@@ -168,23 +166,29 @@ func cut[T any](all []T, n int) (head, tail []T) {
 	return all[:n], all[n:]
 }
 
-// begin marks meta, so that whoever comes after a crash knows.
-func (w *writer) begin(ctx context.Context) error {
-	if w.keepMeta {
-		return nil // what a cut-off repair leaves is drift still, and found as drift
+// pendingChunk writes a part, and marks meta unless that is done, so that whoever
+// comes after a crash knows. A repair leaves no mark: what is left of one that was
+// cut off is drift still, and found as drift.
+func (w *writer) pendingChunk(ctx context.Context, set []KV, del []flags.Key) error {
+	mark := ""
+	if !w.marked && !w.keepMeta {
+		mark = fmt.Sprintf("generation %d epoch %d %s", w.c.Meta.Generation, w.c.Meta.Epoch, w.message)
 	}
-	mark := fmt.Sprintf("generation %d epoch %d %s", w.c.Meta.Generation, w.c.Meta.Epoch, w.message)
 	err := w.fencedOn(ctx, func(_ state, p redis.Pipeliner, n *Counts) {
-		p.HSet(ctx, w.s.ns.system(nameMeta), fieldPending, mark)
-		n.wrote(1, 1, len(fieldPending)+len(mark))
+		if mark != "" {
+			key := w.s.ns.system(nameMeta)
+			p.HSet(ctx, key, fieldPending, mark)
+			n.wrote(1, 0, len(key)+len(fieldPending)+len(mark)) // meta is counted when it is written
+		}
+		w.s.writeEntries(ctx, p, n, set, del)
 	})
-	if errors.Is(err, errUnsure) {
+	if errors.Is(err, errUnsure) && mark != "" {
 		if m, err2 := w.s.Meta(ctx); (err2 == nil || errors.Is(err2, ErrNoMeta)) && m.Pending == mark {
 			err = nil
 		}
 	}
-	if err == nil {
-		w.fence.Pending = mark
+	if err == nil && mark != "" {
+		w.marked, w.fence.Pending = true, mark
 	}
 	return err
 }

@@ -16,7 +16,7 @@ import (
 // acrossSlots is the way on a Cluster whose namespace has no hash tag. Only meta can
 // be fenced: it is marked first, looked at before each chunk, and written last.
 func (w *writer) acrossSlots(ctx context.Context) error {
-	if err := w.begin(ctx); err != nil {
+	if err := w.pendingChunk(ctx, nil, nil); err != nil {
 		return err
 	}
 	wrote := false
@@ -46,9 +46,13 @@ func (w *writer) tell(ctx context.Context) {
 	}
 }
 
+// scattered is how many entries go to a Cluster between two looks at meta: what a
+// writer that has lost its lease can still write.
+const scattered = 2_000
+
 // scatter writes entries, then spec and bundle, each to the node that has its slot.
 func (w *writer) scatter(ctx context.Context, wrote *bool) error {
-	const chunk = 2_000 // what a writer that lost its lease can still write
+	chunk := min(scattered, w.s.chunk)
 	set, del := w.c.Set, w.c.Delete
 	for len(set)+len(del) > 0 {
 		var now []KV

@@ -62,6 +62,10 @@ type Store struct {
 	timeout  time.Duration
 	log      *slog.Logger
 
+	// chunk is atomicWrites, or less in tests.
+	chunk int
+	// apart, in tests, makes one Redis count as many slots.
+	apart bool
 	// betweenChunks, in tests, runs after each chunk of a large apply.
 	betweenChunks func()
 }
@@ -77,7 +81,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &Store{ns: ns, timeout: o.Timeout, log: o.Log}
+	s := &Store{ns: ns, timeout: o.Timeout, log: o.Log, chunk: atomicWrites}
 	if s.timeout <= 0 {
 		s.timeout = 10 * time.Second
 	}
@@ -123,7 +127,7 @@ func (s *Store) Embedded() bool { return s.embedded != nil }
 
 // oneSlot tells whether one transaction reaches every key: always on one Redis,
 // and on a Cluster when the namespace has a hash tag.
-func (s *Store) oneSlot() bool { return s.cluster == nil || s.ns.tagged() }
+func (s *Store) oneSlot() bool { return !s.apart && (s.cluster == nil || s.ns.tagged()) }
 
 // startEmbedded starts a Redis in this process and returns its address.
 func (s *Store) startEmbedded() (string, error) {

@@ -419,3 +419,62 @@ func TestBundlesComeApart(t *testing.T) {
 		t.Errorf("of half a bundle: %v", err)
 	}
 }
+
+func TestFenceComparesGenerationAndEpoch(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *redisstore.Store, raw *redis.Client) {
+		mustApply(t, s, redisstore.Fence{}, redisstore.Change{Set: many(2, 1), Meta: meta(5, 3)})
+		for _, f := range []redisstore.Fence{
+			{}, {Generation: 5}, {Generation: 5, Epoch: 2}, {Generation: 5, Epoch: 4}, {Generation: 4, Epoch: 3}, {Generation: 6, Epoch: 3},
+			{Generation: 5, Epoch: 3, Pending: "something"},
+		} {
+			if _, err := s.Apply(t.Context(), f, redisstore.Change{Set: many(2, 2), Meta: meta(7, 9)}); !errors.Is(err, redisstore.ErrConflict) {
+				t.Errorf("%s: %v", f, err)
+			}
+		}
+		expectLive(t, s, many(2, 1), 5)
+	})
+}
+
+// A reader that asks for 10,000 entries at once never sees two generations.
+func TestTenThousandAppearAtOnce(t *testing.T) {
+	r := flagtest.Redis(t)
+	s, c := open(t, r.URL(), ""), redis.NewClient(&redis.Options{Addr: r.Addr()})
+	defer c.Close()
+	set := many(10_000, 1)
+	names := make([]string, len(set))
+	for i, kv := range set {
+		names[i] = "flags:v1:" + kv.Key.String()
+	}
+	mustApply(t, s, redisstore.Fence{}, redisstore.Change{Set: set, Meta: meta(1, 1)})
+	stop, seen := make(chan struct{}), make(chan map[any]bool)
+	go func() {
+		values := map[any]bool{}
+		defer func() { seen <- values }()
+		for {
+			got, err := c.MGet(context.Background(), names...).Result()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, v := range got {
+				if v != got[0] {
+					t.Errorf("%v beside %v", v, got[0])
+					return
+				}
+			}
+			values[got[0]] = true
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	for g := uint64(2); g <= 30; g++ {
+		mustApply(t, s, mustMeta(t, s).Fence(), redisstore.Change{Set: many(10_000, int(g)), Meta: meta(g, 1)})
+	}
+	close(stop)
+	if values := <-seen; len(values) < 2 {
+		t.Errorf("the reader saw %d generations", len(values))
+	}
+}
