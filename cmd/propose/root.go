@@ -38,6 +38,7 @@ var subcommands = []func(*app) *cobra.Command{
 	rollbackCommand,
 	setCommand,
 	signCommand,
+	simulateCommand,
 	validateCommand,
 	verifyCommand,
 }
