@@ -71,7 +71,7 @@ func mergeSpecs(base, ours, theirs *flags.Spec) (edits []flags.EditOp, clashes [
 		case "segments":
 			m.segments(b, o, t)
 		default:
-			m.field("/"+name, name, b[name], o[name], t[name])
+			m.field(pointerTo(name), name, b[name], o[name], t[name])
 		}
 	}
 	return m.edits, m.clashes
@@ -92,7 +92,7 @@ func names(all ...members) []string {
 func (m *merger) children(pointer, path string, base, ours, theirs jsontext.Value, one func(pointer, path string, b, o, t jsontext.Value)) {
 	b, o, t := parts(base), parts(ours), parts(theirs)
 	for _, name := range names(b, o, t) {
-		at, label := pointer+"/"+name, join(path, name)
+		at, label := pointer+pointerTo(name), join(path, name)
 		if has(o, name) && has(t, name) {
 			one(at, label, b[name], o[name], t[name])
 			continue
@@ -132,9 +132,9 @@ func (m *merger) entryField(pointer, path, name string, b, o, t members) {
 	switch name {
 	case "version":
 	case "cohorts":
-		m.list(pointer+"/"+name, join(path, name), b[name], o[name], t[name])
+		m.list(pointer+pointerTo(name), join(path, name), b[name], o[name], t[name])
 	default:
-		m.field(pointer+"/"+name, join(path, name), b[name], o[name], t[name])
+		m.field(pointer+pointerTo(name), join(path, name), b[name], o[name], t[name])
 	}
 }
 
@@ -146,7 +146,7 @@ func (m *merger) segments(b, o, t members) {
 	}
 	bm, om, tm := parts(b[name]), parts(o[name]), parts(t[name])
 	for _, s := range names(bm, om, tm) {
-		m.list("/segments/"+s, "segment "+s, bm[s], om[s], tm[s])
+		m.list(pointerTo("segments", s), "segment "+s, bm[s], om[s], tm[s])
 	}
 }
 

@@ -117,7 +117,7 @@ func entryStamps(mid *flags.Spec, changes []flags.Change, n int) []flags.EditOp 
 		if f == nil {
 			continue
 		}
-		pointer := "/features/" + key.Feature
+		pointer := pointerTo("features", key.Feature)
 		if key.Tenant == flags.DefaultTenant {
 			write(pointer, f.Entry(flags.DefaultTenant).Version)
 			continue
@@ -126,7 +126,7 @@ func entryStamps(mid *flags.Spec, changes []flags.Change, n int) []flags.EditOp 
 		if over == nil || (over.Version == "" && stamped[flags.Key{Feature: key.Feature, Tenant: flags.DefaultTenant}]) {
 			continue
 		}
-		write(pointer+"/tenants/"+key.Tenant, f.Entry(key.Tenant).Version)
+		write(pointer+pointerTo("tenants", key.Tenant), f.Entry(key.Tenant).Version)
 	}
 	slices.SortFunc(edits, func(a, b flags.EditOp) int { return strings.Compare(a.Pointer, b.Pointer) })
 	return edits

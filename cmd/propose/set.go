@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -188,6 +189,9 @@ func (a *app) publish(ctx context.Context, format, path string, cur *flags.Spec,
 		done.Bundle = sig.path
 	}
 	if done.Changed {
+		if err := a.stillIs(path, cur); err != nil {
+			return err
+		}
 		if err := replaceFile(path, rev.spec.Bytes()); err != nil {
 			return fmt.Errorf("writing %s: %w", path, err)
 		}
@@ -208,6 +212,18 @@ func (a *app) publish(ctx context.Context, format, path string, cur *flags.Spec,
 		return cli.JSONLine(a.env.Stdout, format, done)
 	}
 	return a.tellWritten(done, cur.Version, all)
+}
+
+// stillIs refuses to write over what somebody else wrote while this command was at work.
+func (a *app) stillIs(path string, spec *flags.Spec) error {
+	src, err := a.readFile(path, maxSpec)
+	if err != nil {
+		return fmt.Errorf("reading the spec again: %w", err)
+	}
+	if !bytes.Equal(src, spec.Bytes()) {
+		return cli.Hint(fmt.Errorf("writing %s: it has changed meanwhile", path), "look at it (propose diff), then try again")
+	}
+	return nil
 }
 
 func (a *app) tellWritten(done written, was string, all []effect) error {

@@ -51,11 +51,11 @@ func (w wish) edits(spec *flags.Spec) ([]flags.EditOp, error) {
 	f := spec.Feature(w.feature)
 	switch {
 	case f == nil && !w.create:
-		return nil, noFeature(spec, w.feature)
+		return nil, cli.Hint(noFeature(spec, w.feature), "to make it: propose set %s --new", w.feature)
 	case f != nil && w.create:
 		return nil, usage(cli.Hint(fmt.Errorf("feature %q exists", w.feature), "leave --new away to change it"))
 	case w.remove:
-		return append(edits, flags.EditOp{Pointer: "/features/" + w.feature}), nil
+		return append(edits, flags.EditOp{Pointer: pointerTo("features", w.feature)}), nil
 	case w.create && w.tenant != "":
 		return nil, usage(cli.Hint(errors.New("--new makes a feature, and --tenant speaks of a tenant of one that exists"), "make the feature first, then set its tenant"))
 	case w.create:
@@ -63,14 +63,14 @@ func (w wish) edits(spec *flags.Spec) ([]flags.EditOp, error) {
 		if err != nil {
 			return nil, err
 		}
-		return append(edits, flags.EditOp{Pointer: "/features/" + w.feature, Value: object(withStart(fields))}), nil
+		return append(edits, flags.EditOp{Pointer: pointerTo("features", w.feature), Value: object(withStart(fields))}), nil
 	}
 	more, err := w.featureEdits(f)
 	return append(edits, more...), err
 }
 
 func (w wish) featureEdits(f *flags.Feature) (edits []flags.EditOp, err error) {
-	pointer := "/features/" + f.Name
+	pointer := pointerTo("features", f.Name)
 	if edits, err = w.tenantRemovals(f); err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (w wish) featureEdits(f *flags.Feature) (edits []flags.EditOp, err error) {
 	}
 	fields, err := w.fields(f, own, inherited)
 	if w.tenant != "" {
-		pointer += "/tenants/" + w.tenant
+		pointer += pointerTo("tenants", w.tenant)
 	}
 	for _, fd := range fields {
 		edits = append(edits, flags.EditOp{Pointer: pointer + "/" + fd.name, Value: fd.value})
@@ -101,10 +101,10 @@ func (w wish) tenantRemovals(f *flags.Feature) ([]flags.EditOp, error) {
 			}
 			return nil, usage(nearHint(fmt.Errorf("feature %q has no entry for tenant %q", f.Name, tenant), tenant, names))
 		}
-		edits = append(edits, flags.EditOp{Pointer: "/features/" + f.Name + "/tenants/" + tenant})
+		edits = append(edits, flags.EditOp{Pointer: pointerTo("features", f.Name, "tenants", tenant)})
 	}
 	if len(edits) > 0 && len(edits) == f.TenantCount() && w.tenant == "" {
-		return []flags.EditOp{{Pointer: "/features/" + f.Name + "/tenants"}}, nil
+		return []flags.EditOp{{Pointer: pointerTo("features", f.Name, "tenants")}}, nil
 	}
 	return edits, nil
 }
@@ -174,7 +174,7 @@ func (w wish) segmentEdit(spec *flags.Spec) (flags.EditOp, error) {
 	if err != nil {
 		return flags.EditOp{}, err
 	}
-	return flags.EditOp{Pointer: "/segments/" + w.segment, Value: texts(edited)}, nil
+	return flags.EditOp{Pointer: pointerTo("segments", w.segment), Value: texts(edited)}, nil
 }
 
 // editMembers adds what is not there and takes away what must be there, keeping the order.
@@ -212,6 +212,17 @@ func object(fields []field) jsontext.Value {
 	}
 	b.WriteByte('}')
 	return b.Bytes()
+}
+
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
+// pointerTo is the JSON pointer (RFC 6901) that leads through these names, whatever is in them.
+func pointerTo(names ...string) string {
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString("/" + pointerEscape.Replace(name))
+	}
+	return b.String()
 }
 
 func textOrNothing(s string) jsontext.Value {

@@ -175,7 +175,10 @@ func (a *app) readTrust(path string) (*trust.Policy, string, error) {
 // replaceFile gives path new content in one step, with the permissions it had.
 func replaceFile(path string, content []byte) error {
 	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(path); err == nil {
+	if info, err := os.Lstat(path); err == nil {
+		if !info.Mode().IsRegular() {
+			return errors.New("it is no regular file, and reconcile reads no other")
+		}
 		mode = info.Mode().Perm()
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
