@@ -123,7 +123,8 @@ func (s *style) replace(src []byte, start, end int, value jsontext.Value) []byte
 }
 
 // within is how a new member of c is written, by the members that stay.
-func (s *style) within(src []byte, c *container, kept []editMember) look {
+func (s *style) within(src []byte, c *container) look {
+	kept := c.kept
 	l := look{style: s, objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	last := kept[len(kept)-1]
 	before := c.open
@@ -164,7 +165,7 @@ func (s *style) within(src []byte, c *container, kept []editMember) look {
 }
 
 // fill writes the members of a container that holds nothing else.
-func (s *style) fill(src []byte, c *container, fresh []editMember, values []jsontext.Value) []byte {
+func (s *style) fill(src []byte, c *container, fresh []*editNode, values map[*editNode]jsontext.Value) []byte {
 	indent := lineIndent(src, c.open)
 	l := look{style: s, indent: indent, objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	multi := l.objects
@@ -175,7 +176,7 @@ func (s *style) fill(src []byte, c *container, fresh []editMember, values []json
 		multi = bytes.IndexByte(src[c.open:c.close], '\n') >= 0 && s.newline != ""
 	}
 	var out []byte
-	for i, m := range fresh {
+	for i, b := range fresh {
 		if i > 0 {
 			out = append(out, ',')
 		}
@@ -189,7 +190,7 @@ func (s *style) fill(src []byte, c *container, fresh []editMember, values []json
 		if multi {
 			l.indent += s.unit
 		}
-		out = append(out, l.member(m.name, values[i], c.array)...)
+		out = append(out, l.member(b.token, values[b], c.array)...)
 	}
 	switch {
 	case multi:

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -35,9 +36,16 @@ func (r *Report) AddProblems(offset int, pointer string, found []Problem) {
 	if len(found) == 0 {
 		return
 	}
-	found = found[:min(len(found), maxErrors-min(len(r.errs), maxErrors))]
-	for i, at := range locate(r.src[offset:], found) {
-		r.Add(offset+at, pointer+found[i].Pointer, found[i].Problem, found[i].Hint)
+	at := locate(r.src[offset:], found)
+	order := make([]int, len(found))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		return cmp.Or(at[i]-at[j], strings.Compare(found[i].Problem, found[j].Problem))
+	})
+	for _, i := range order {
+		r.Add(offset+at[i], pointer+found[i].Pointer, found[i].Problem, found[i].Hint)
 	}
 }
 
@@ -51,10 +59,7 @@ func (r *Report) Err() error {
 		return nil
 	}
 	slices.SortStableFunc(r.errs, func(a, b *Error) int {
-		if a.offset != b.offset {
-			return a.offset - b.offset
-		}
-		return strings.Compare(a.Problem, b.Problem)
+		return cmp.Or(a.offset-b.offset, strings.Compare(a.Problem, b.Problem))
 	})
 	line, start, done := 1, 0, 0
 	for _, e := range r.errs {

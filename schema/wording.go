@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -12,6 +13,10 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
+// maxWorded is how many defects of one value are worded. It lies far above
+// what is reported, so that those that come first in the text are among them.
+const maxWorded = 10_000
+
 // wording turns a validator's tree of errors into sentences for people.
 type wording struct {
 	instance any
@@ -19,7 +24,7 @@ type wording struct {
 }
 
 func (w *wording) walk(e *jsonschema.ValidationError) {
-	if len(w.found) > maxErrors {
+	if len(w.found) >= maxWorded {
 		return
 	}
 	keyword := lastToken(e.KeywordLocation)
@@ -244,11 +249,11 @@ func (w *wording) unknown(pointer string, v any, around map[string]any) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for name := range m {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
 		if _, ok := known[name]; ok {
 			continue
 		}
-		if len(w.found) > maxErrors {
+		if len(w.found) >= maxWorded {
 			return
 		}
 		w.add(pointer+"/"+escapePointer(name), "unknown field "+quote(name), suggest(name, names), true)
