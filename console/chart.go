@@ -108,7 +108,10 @@ func (c *chart) draw(last float64) {
 			fmt.Fprintf(&line, "H%sV%s", x(p.At), y(p.Pct))
 		}
 		class := "down"
-		if p.Up {
+		switch {
+		case i == 0:
+			class = "start"
+		case p.Up:
 			class = "up"
 		}
 		c.Marks = append(c.Marks, chartMark{x(p.At), y(p.Pct), class, fmt.Sprintf("%s: %g %%", p.At.UTC().Format("2006-01-02 15:04"), p.Pct)})

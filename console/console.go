@@ -43,11 +43,16 @@ type Options struct {
 	Decision func(feature, tenant string) (Decision, bool)
 	// Commit is where the forge shows a commit, "" where that is not known.
 	Commit func(hash string) string
+	// Actions are what the overview offers to whoever has the admin token.
+	Actions []Action
 	// Log takes what goes wrong while a page is made. Nil discards it.
 	Log *slog.Logger
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
 }
+
+// Action is a button: a POST of {} with the admin token.
+type Action struct{ Name, Path string }
 
 // Decision is what a proposer decided for an entry, and why.
 type Decision struct {

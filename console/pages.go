@@ -24,11 +24,12 @@ type overviewData struct {
 	Ramping []entryRow
 	Anchors []receipt.AnchorState
 	Ledger  bool
+	Actions []Action
 }
 
 func (c *Console) overview(*http.Request) (string, view, error) {
 	s := c.opt.Status()
-	d := overviewData{Status: s, Ledger: c.opt.Ledger != ""}
+	d := overviewData{Status: s, Ledger: c.opt.Ledger != "", Actions: c.opt.Actions}
 	var err error
 	d.Recent, _, err = c.index.newest(8, func(n numbered) bool { return n.Phase == receipt.Outcome && n.Kind != receipt.Anchor })
 	if c.opt.Anchors != nil {

@@ -19,6 +19,7 @@
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (busy()) { later(); return; } // somebody began to type while the answer was on its way
       const open = openDetails();
       const focus = document.activeElement?.id;
       const before = document.getElementById("state").textContent;
