@@ -112,14 +112,10 @@ func (c *checkout) toUndo(ctx context.Context, rev string) (u undoing, err error
 		return u, usage(errors.New("rolling back: there is no commit yet"))
 	}
 	if rev == "" {
-		commits, err := c.History(ctx, u.head, c.spec)
-		if err != nil {
-			return u, err
-		}
-		if len(commits) == 0 {
+		// Along first parents: a merged pull request is one change, as it is for reconcile.
+		if rev = strings.TrimSpace(c.answer(ctx, "rev-list", "--first-parent", "-1", u.head, "--", c.spec)); rev == "" {
 			return u, usage(fmt.Errorf("rolling back: no commit has %s", c.spec))
 		}
-		rev = commits[0].Hash
 	}
 	if u.commit, err = c.Commit(ctx, rev); err != nil {
 		return u, usage(cli.Hint(fmt.Errorf("rolling back: %w", err), "see propose history"))
