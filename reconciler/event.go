@@ -44,7 +44,7 @@ type Event struct {
 	Subject     string         `json:"subject,omitempty"` // the commit message's first line
 	Author      string         `json:"author,omitempty"`
 	Committed   time.Time      `json:"committed,omitzero"`
-	Generation  uint64         `json:"generation,omitempty"`
+	Generation  uint64         `json:"generation,omitzero"`
 	Version     string         `json:"version,omitempty"`
 	Digest      string         `json:"digest,omitempty"`
 	Previous    string         `json:"previous,omitempty"`

@@ -45,7 +45,7 @@ type cursor struct {
 	// Checked is the newest commit whose spec equals the last generation's; the walk
 	// goes on from there. It counts only while Generation is the last one.
 	Checked    string    `json:"checked,omitempty"`
-	Generation uint64    `json:"generation,omitempty"`
+	Generation uint64    `json:"generation,omitzero"`
 	Status     *Status   `json:"status,omitempty"`
 	SavedAt    time.Time `json:"saved_at"`
 	// Refused are the commits that were judged and not taken, so that a restart neither

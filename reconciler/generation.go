@@ -37,7 +37,7 @@ type Generation struct {
 	// Raised lists the entries whose exposure rose, as feature:tenant. Where they were
 	// more than maxRaised, RaisedMany is set instead and stands for all entries.
 	Raised     []string `json:"raised,omitempty"`
-	RaisedMany bool     `json:"raised_many,omitempty"`
+	RaisedMany bool     `json:"raised_many,omitzero"`
 }
 
 const (

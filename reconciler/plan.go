@@ -36,7 +36,7 @@ const planFormat = "plan/v1"
 // PlannedCommit is one commit of a plan.
 type PlannedCommit struct {
 	Verdict    string   `json:"verdict"` // accepted, rollback, same, refused, deferred
-	Generation uint64   `json:"generation,omitempty"`
+	Generation uint64   `json:"generation,omitzero"`
 	Kind       Kind     `json:"kind,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
 	Refusal

@@ -42,7 +42,7 @@ type quarantined struct {
 	Refusal
 	Last    string `json:"last"`   // the digest of the last accepted spec then
 	Policy  string `json:"policy"` // the policy's
-	Waiting bool   `json:"waiting,omitempty"`
+	Waiting bool   `json:"waiting,omitzero"`
 }
 
 // fetch is one that runs beside the passes, so that a remote that hangs does not keep

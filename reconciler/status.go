@@ -41,8 +41,8 @@ const statusFormat = "status/v1"
 // Mark is a commit and what it stands for.
 type Mark struct {
 	Commit     string    `json:"commit"`
-	Generation uint64    `json:"generation,omitempty"`
-	Epoch      uint64    `json:"epoch,omitempty"`
+	Generation uint64    `json:"generation,omitzero"`
+	Epoch      uint64    `json:"epoch,omitzero"`
 	Version    string    `json:"version,omitempty"`
 	Digest     string    `json:"digest,omitempty"`
 	Kind       Kind      `json:"kind,omitempty"`
@@ -52,7 +52,7 @@ type Mark struct {
 	Author     string    `json:"author,omitempty"`
 	Committed  time.Time `json:"committed,omitzero"`
 	At         time.Time `json:"at,omitzero"`
-	Entries    int       `json:"entries,omitempty"`
+	Entries    int       `json:"entries,omitzero"`
 }
 
 // Refusal is a commit that is not live, and why.

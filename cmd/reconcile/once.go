@@ -90,7 +90,7 @@ func (a *app) printResult(res reconciler.Result) error {
 				return err
 			}
 		}
-		return cli.JSONLine(a.env.Stdout, "status/v1", res.Status)
+		return a.line(res.Status)
 	}
 	p := a.env.OutPalette()
 	for _, e := range res.Events {

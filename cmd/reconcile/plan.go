@@ -29,7 +29,7 @@ to do, 3 when there are changes, and 4 when the newest commit would be refused.`
 				return err
 			}
 			if a.json {
-				err = cli.JSONLine(a.env.Stdout, p.Format, p)
+				err = a.line(p)
 			} else {
 				a.printPlan(p)
 			}

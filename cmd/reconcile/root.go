@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/spf13/cobra"
 
@@ -62,4 +63,11 @@ func newRoot(env cli.Env) *cobra.Command {
 
 func run(ctx context.Context, env cli.Env) error {
 	return cli.Run(ctx, newRoot(env), env, aliases)
+}
+
+// line writes a value that names its own format, on one line.
+func (a *app) line(v any) error {
+	enc := json.NewEncoder(a.env.Stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

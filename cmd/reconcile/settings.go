@@ -116,11 +116,11 @@ func (o *opened) Close() {
 }
 
 // open makes a reconciler from the settings. It contacts nobody.
-func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorder, reg prometheus.Registerer) (o *opened, err error) {
+func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorder, reg prometheus.Registerer) (_ *opened, err error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
-	o = &opened{}
+	o := &opened{}
 	defer func() {
 		if err != nil {
 			o.Close()
@@ -132,11 +132,6 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	key, err := a.signer()
 	if err != nil {
 		return nil, err
-	}
-	if a.writes {
-		if o.ledger, err = a.receipts.openLedger(ctx, log, o.dir, a.name, reg); err != nil {
-			return nil, err
-		}
 	}
 	redisstore.RouteDriverLog(log)
 	o.store, err = redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace, Log: log})
@@ -155,6 +150,11 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	})
 	if err != nil {
 		return nil, explain(err, o.dir)
+	}
+	if a.writes {
+		if o.ledger, err = a.receipts.openLedger(ctx, log, o.dir, a.name, reg); err != nil {
+			return nil, err
+		}
 	}
 	o.Reconciler, err = reconciler.Open(reconciler.Config{
 		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,

@@ -41,7 +41,7 @@ and reason.`,
 				return err
 			}
 			if a.json {
-				return cli.JSONLine(a.env.Stdout, s.Format, s)
+				return a.line(s)
 			}
 			a.printStatus(s)
 			return nil
