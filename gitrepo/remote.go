@@ -221,38 +221,38 @@ func (r *remote) explain(ctx context.Context, doing string, err error) error {
 		return err
 	}
 	out := &remoteError{doing: doing, address: r.shown}
-	out.why, out.detail = r.classify(ctx, err)
+	out.detail, out.why = r.classify(ctx, err)
 	return out
 }
 
-func (r *remote) classify(ctx context.Context, err error) (why error, detail string) {
+func (r *remote) classify(ctx context.Context, err error) (detail string, why error) {
 	text := err.Error()
 	var unexpected *packp.ErrUnexpectedData
 	var keyErr interface{ Timeout() bool }
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx), ""
+		return "", context.Cause(ctx)
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed),
 		errors.Is(err, transport.ErrInvalidAuthMethod):
-		return ErrDenied, ""
+		return "", ErrDenied
 	case strings.Contains(text, "unable to authenticate"): // x/crypto/ssh has no value for it
-		return ErrDenied, ""
+		return "", ErrDenied
 	case errors.Is(err, transport.ErrRepositoryNotFound):
-		return ErrNoRepository, ""
+		return "", ErrNoRepository
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
-		return ErrNoBranch, "the repository is empty"
+		return "the repository is empty", ErrNoBranch
 	case isHostKey(err):
-		return ErrHostKey, "add the server's key to known_hosts (ssh-keyscan shows it; compare it with what its owner publishes)"
+		return "add the server's key to known_hosts (ssh-keyscan shows it; compare it with what its owner publishes)", ErrHostKey
 	case errors.As(err, &unexpected) && bytes.Contains(unexpected.Data, []byte("object-format=sha256")):
-		return ErrSHA256, ""
+		return "", ErrSHA256
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrNoBranch):
-		return err, ""
+		return "", err
 	case errors.As(err, &keyErr) && keyErr.Timeout():
-		return context.DeadlineExceeded, ""
+		return "", context.DeadlineExceeded
 	case strings.Contains(text, "dubious ownership"):
-		return ErrDenied, "git refuses a repository that another user owns (see safe.directory in git-config)"
+		return "git refuses a repository that another user owns (see safe.directory in git-config)", ErrDenied
 	}
-	return nil, r.scrub(text)
+	return r.scrub(text), nil
 }
 
 // scrub takes the credentials out of a text, its line ends and control

@@ -185,7 +185,7 @@ func TestGitHubRateLimits(t *testing.T) {
 	// go-github itself holds further requests back until the time has come by
 	// the wall clock, so the wait ends this one.
 	_, err := forge.List(t.Context(), "main", "")
-	if err == nil || !strings.Contains(err.Error(), "429 "+http.StatusText(429)) {
+	if err == nil || !strings.Contains(err.Error(), "429 "+http.StatusText(http.StatusTooManyRequests)) {
 		t.Errorf("%v", err)
 	}
 	if len(f.slept) < 2 || f.slept[0] != 250*time.Millisecond || f.slept[1] < 2*time.Second {
