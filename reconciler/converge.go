@@ -324,7 +324,7 @@ func (r *Reconciler) isLive(ctx context.Context, meta redisstore.Meta, done *Cou
 		if i == len(r.pending)-1 {
 			e.Outcome, e.Counts = OutcomeApplied, done
 			if wait := now.Sub(e.Committed).Seconds(); done != nil && wait >= 0 {
-				r.metrics.commitToLive.Observe(wait)
+				r.metrics.becameLive(e, wait)
 			}
 		}
 		r.outcome(ctx, e)

@@ -66,6 +66,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		condition:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "rampart_condition", Help: "1 when the condition is true, 0 when false, -1 when unknown."}, []string{"type"}),
 		recordFailures: counter("rampart_record_failures_total", "Events that could not be recorded."),
 	}
+	// Series that alerts watch exist from the start: a rate needs a first value.
+	for vec, values := range map[*prometheus.CounterVec][]string{
+		m.passes: {"live", "held", "trouble"}, m.driftEntries: {"missing", "changed", "extra"},
+		m.applies: {"ok", "conflict", "error"}, m.written: {"set", "deleted"},
+	} {
+		for _, v := range values {
+			vec.WithLabelValues(v)
+		}
+	}
 	if reg != nil {
 		reg.MustRegister(m.passes, m.phase, m.commits, m.generation, m.liveGeneration, m.headLive, m.lastSuccess, m.commitToLive,
 			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.recordFailures)
@@ -75,6 +84,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 func (m *metrics) took(phase string, d time.Duration) {
 	m.phase.WithLabelValues(phase).Observe(d.Seconds())
+}
+
+// becameLive notes how long a commit took to be live. The exemplar leads from a slow one to its receipts.
+func (m *metrics) becameLive(e Event, seconds float64) {
+	if o, ok := m.commitToLive.(prometheus.ExemplarObserver); ok {
+		if chain := chainOf(e); chain != "" {
+			o.ObserveWithExemplar(seconds, prometheus.Labels{"chain_id": chain})
+			return
+		}
+	}
+	m.commitToLive.Observe(seconds)
 }
 
 // show sets the gauges from a status.

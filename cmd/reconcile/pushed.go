@@ -64,6 +64,7 @@ type decision struct {
 	Approval    bool      `json:"approval,omitempty"`
 	Until       time.Time `json:"until,omitzero"`
 	At          time.Time `json:"at"`
+	Since       time.Time `json:"since,omitzero"` // the first report in a row with this action
 	PullRequest string    `json:"pull_request,omitempty"`
 }
 
@@ -246,7 +247,10 @@ func (p *pushed) postDecisions(w http.ResponseWriter, r *http.Request) {
 			tooMany(w, "decisions")
 			return
 		}
-		d.At, d.PullRequest = body.At, body.PullRequest
+		d.At, d.Since, d.PullRequest = body.At, body.At, body.PullRequest
+		if before, known := p.data.Decisions[key]; known && before.Action == d.Action && !before.Since.IsZero() {
+			d.Since = before.Since
+		}
 		p.data.Decisions[key] = d
 	}
 	p.dropGone()

@@ -72,7 +72,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 		return nil, fmt.Errorf("leaving the address in the state folder: %w", err)
 	}
 	h := &http.Server{
-		Handler:           bounded(guard.hosts(mux)),
+		Handler:           measured(reg, bounded(guard.hosts(mux))),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      2 * time.Minute, // a plan may have to clone the branch
@@ -106,6 +106,11 @@ func routes(log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *gu
 		return nil, nil, err
 	}
 	told.routes(mux, g)
+	ledger := ""
+	if o.ledger != nil {
+		ledger = o.ledger.dir
+	}
+	reg.MustRegister(newObserved(log, o.Status, o.Live, told, ledger))
 	pages, err := newConsole(log, a, o, told)
 	if err != nil {
 		return nil, nil, err
