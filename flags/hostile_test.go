@@ -3,6 +3,7 @@ package flags_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,31 +14,36 @@ import (
 	"github.com/rampart-flags/rampart/flags"
 )
 
+const (
+	limit = 32 << 20
+	all   = 1 << 30
+)
+
+func wrap(feature string) []byte {
+	return []byte(`{"version":"flags-v1","features":{"receipts":{` + feature + `}}}`)
+}
+
+// many repeats item, with commas and a number for each #, up to nearly the
+// size limit.
+func many(item string, most int) string {
+	parts := strings.Split(item, "#")
+	var b []byte
+	for i := 0; i < most && len(b) < limit-1000; i++ {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		for j, part := range parts {
+			if j > 0 {
+				b = strconv.AppendInt(b, int64(i), 10)
+			}
+			b = append(b, part...)
+		}
+	}
+	return string(b)
+}
+
 // hostile are documents made to cost their reader time or memory.
 func hostile() map[string]func() []byte {
-	const limit = 32 << 20
-	wrap := func(feature string) []byte {
-		return []byte(`{"version":"flags-v1","features":{"receipts":{` + feature + `}}}`)
-	}
-	// many repeats item, with commas and a number for each #, up to nearly the
-	// size limit.
-	many := func(item string, max int) string {
-		parts := strings.Split(item, "#")
-		var b []byte
-		for i := 0; i < max && len(b) < limit-1000; i++ {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			for j, part := range parts {
-				if j > 0 {
-					b = strconv.AppendInt(b, int64(i), 10)
-				}
-				b = append(b, part...)
-			}
-		}
-		return string(b)
-	}
-	const all = 1 << 30
 	return map[string]func() []byte{
 		"33 MiB of spaces":            func() []byte { return bytes.Repeat([]byte{' '}, 33<<20) },
 		"32 MiB of spaces":            func() []byte { return bytes.Repeat([]byte{' '}, limit) },
@@ -58,7 +64,13 @@ func hostile() map[string]func() []byte {
 		"a million names":             func() []byte { return wrap(many(`"x#":1`, 1<<20)) },
 		"a million names at the top":  func() []byte { return []byte("{" + many(`"x#":1`, 1<<20) + "}") },
 		"400,000 unknown fields":      func() []byte { return wrap(many(`"x#":1`, 400_000)) },
-		"a million features":          func() []byte { return []byte(`{"version":"v","features":{` + many(`"f#":{}`, 1<<20) + `}}`) },
+	}
+}
+
+// hostileSpecs look like specs.
+func hostileSpecs() map[string]func() []byte {
+	return map[string]func() []byte{
+		"a million features": func() []byte { return []byte(`{"version":"v","features":{` + many(`"f#":{}`, 1<<20) + `}}`) },
 		"490,000 features": func() []byte {
 			return []byte(`{"version":"v","features":{` + many(`"f#":{}`, 490_000) + `}}`)
 		},
@@ -110,7 +122,9 @@ func hostile() map[string]func() []byte {
 func TestHostileDocumentsStayWithinBounds(t *testing.T) {
 	const most = 300 << 20
 	dir := t.TempDir()
-	for name, text := range hostile() {
+	documents := hostile()
+	maps.Copy(documents, hostileSpecs())
+	for name, text := range documents {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(dir, "hostile.json")
 			if err := os.WriteFile(file, text(), 0o600); err != nil {
