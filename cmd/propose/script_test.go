@@ -1,6 +1,12 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,7 +35,7 @@ func TestScript(t *testing.T) {
 }
 
 // setupScript gives a script a home of its own, so that neither the user's nor the system's
-// configuration of git is read, and one clock for every commit.
+// configuration of git is read, and a key, $WORK/plain/alice.key.
 func setupScript(env *testscript.Env) error {
 	home := filepath.Join(env.WorkDir, "home")
 	if err := os.MkdirAll(home, 0o755); err != nil {
@@ -37,6 +43,9 @@ func setupScript(env *testscript.Env) error {
 	}
 	config := "[user]\n\tname = Alice\n\temail = alice@example.org\n[init]\n\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n"
 	if err := os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(config), 0o644); err != nil {
+		return err
+	}
+	if err := writePlainKey(filepath.Join(env.WorkDir, "plain", "alice")); err != nil {
 		return err
 	}
 	for name, value := range map[string]string{
@@ -52,6 +61,30 @@ func setupScript(env *testscript.Env) error {
 		env.Setenv(name, value)
 	}
 	return nil
+}
+
+// writePlainKey makes a key pair without a password: opening one with a password takes a tenth of a
+// second on purpose, which adds up in scripts that are about something else.
+func writePlainKey(prefix string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(prefix), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(prefix+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600),
+		os.WriteFile(prefix+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644),
+	)
 }
 
 // scriptCondition adds [have:PROGRAM]. Under CI=true a program that is missing fails the script
