@@ -172,6 +172,22 @@ func evaluatorWork(ctx context.Context, s *redisstore.Store) error {
 	return err
 }
 
+// readerWork is an evaluator's that reads entries, one of a tenant that bears a
+// system key's name among them.
+func readerWork(ctx context.Context, s *redisstore.Store) error {
+	if err := evaluatorWork(ctx, s); err != nil {
+		return err
+	}
+	values, err := s.Read(ctx, keys(append(many(1, 0), kv("f", "meta", 1))))
+	if err == nil && string(values[0]) != string(value(2)) {
+		err = fmt.Errorf("the entry is %q", values[0])
+	}
+	for _, eerr := range s.Entries(ctx) {
+		err = errors.Join(err, eerr)
+	}
+	return err
+}
+
 // legacyWork is what an older client does.
 func legacyWork(ctx context.Context, s *redisstore.Store) error {
 	o, err := redis.ParseURL(s.Address())
@@ -194,7 +210,8 @@ func legacyWork(ctx context.Context, s *redisstore.Store) error {
 func TestDocsACLIsSufficientAndMinimal(t *testing.T) {
 	r := flagtest.Redis(t, "--notify-keyspace-events", "KA")
 	work := map[string]func(context.Context, *redisstore.Store) error{
-		"rampart-reconciler": reconcilerWork, "rampart-evaluator": evaluatorWork, "rampart-legacy": legacyWork,
+		"rampart-reconciler": reconcilerWork, "rampart-evaluator": evaluatorWork, "rampart-reader": readerWork,
+		"rampart-legacy": legacyWork,
 	}
 	blocks := page(t, "acl")
 	if len(blocks) != len(work) {

@@ -33,6 +33,10 @@ var (
 	ErrDenied = errors.New("redis denies access")
 )
 
+// errElsewhere: the client does not know that it talks to a Cluster, or the Cluster
+// changes faster than it can follow.
+var errElsewhere = fmt.Errorf("the key is on another node (a Cluster is given by several addresses, or ?cluster=true): %w", ErrUnavailable)
+
 // refusals are beginnings of Redis' own errors and what they mean to a caller.
 // None of them carries a credential.
 var refusals = []struct {
@@ -41,7 +45,7 @@ var refusals = []struct {
 }{
 	{"READONLY", ErrReadOnly},
 	{"LOADING", ErrUnavailable}, {"MASTERDOWN", ErrUnavailable}, {"CLUSTERDOWN", ErrUnavailable},
-	{"TRYAGAIN", ErrUnavailable}, {"ASK", ErrUnavailable}, {"MOVED", ErrUnavailable}, {"BUSY", ErrUnavailable},
+	{"TRYAGAIN", ErrUnavailable}, {"ASK", errElsewhere}, {"MOVED", errElsewhere}, {"CROSSSLOT", errElsewhere}, {"BUSY", ErrUnavailable},
 	{"OOM", ErrUnavailable}, {"MISCONF", ErrUnavailable}, {"NOREPLICAS", ErrUnavailable}, {"UNBLOCKED", ErrUnavailable},
 	{"ERR max number of clients", ErrUnavailable},
 	{"NOAUTH", ErrDenied}, {"WRONGPASS", ErrDenied}, {"NOPERM", ErrDenied}, {"ERR invalid password", ErrDenied},

@@ -126,6 +126,8 @@ func metaOf(cmd *redis.MapStringStringCmd) (Meta, error) {
 // ErrNoMeta, and Pending is filled in all the same when the first apply was cut
 // off: the Fence of the Meta returned is right in either case.
 func (s *Store) Meta(ctx context.Context) (Meta, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	m, err := metaOf(s.client.HGetAll(ctx, s.ns.system(nameMeta)))
 	return m, wrap(err, "reading %s", s.ns.system(nameMeta))
 }
@@ -172,6 +174,8 @@ func (s *Store) readLive(ctx context.Context, p redis.Pipeliner) (Live, error) {
 	meta := p.HGetAll(ctx, s.ns.system(nameMeta))
 	spec := p.Get(ctx, s.ns.system(nameSpec))
 	bundle := p.Get(ctx, s.ns.system(nameBundle))
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	cmds, err := p.Exec(ctx)
 	if err != nil && !isAnswer(err) {
 		return Live{}, err

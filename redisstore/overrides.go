@@ -11,6 +11,8 @@ import (
 // Overrides gives the signed break-glass statements in force, by their ID. What
 // they say and who may sign them is not this package's business.
 func (s *Store) Overrides(ctx context.Context) (map[string][]byte, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	h, err := s.client.HGetAll(ctx, s.ns.system(nameOverrides)).Result()
 	if isWrongType(err) {
 		return map[string][]byte{}, nil

@@ -43,6 +43,8 @@ func (s *Store) readTogether(ctx context.Context, values [][]byte, keys []flags.
 		}
 		cmds = append(cmds, p.MGet(ctx, names...))
 	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, err
 	}
@@ -64,6 +66,8 @@ func (s *Store) readApart(ctx context.Context, values [][]byte, keys []flags.Key
 	for i, k := range keys {
 		cmds[i] = p.Get(ctx, s.ns.entry(k))
 	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
 		return nil, err
 	}
@@ -127,6 +131,8 @@ func (s *Store) NewScan() *Scan { return &Scan{s: s} }
 // namespace that lies inside this one are left out. After an error the same step
 // can be tried again.
 func (c *Scan) Next(ctx context.Context) (keys []flags.Key, more bool, err error) {
+	ctx, cancel := c.s.bound(ctx)
+	defer cancel()
 	if err := c.begin(ctx); err != nil {
 		return nil, false, wrap(err, "going through the keys of %s", c.s.ns)
 	}

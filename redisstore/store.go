@@ -113,7 +113,14 @@ func (s *Store) Close() error {
 
 // Ping asks whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
 	return wrap(s.client.Ping(ctx).Err(), "asking %s whether it is there", s.address)
+}
+
+// bound ends one exchange, retries and all, when the store's timeout is over.
+func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.timeout)
 }
 
 // Namespace is the prefix of every key, with its last colon.

@@ -125,13 +125,80 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// The user of the page for sentinels can find masters and replicas, and needs all it has.
+func TestDocsACLForSentinels(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("a user of the sentinels needs `([^`]*)`").FindSubmatch(text)
+	if m == nil {
+		t.Fatal("docs/redis.md does not say what a user of the sentinels needs")
+	}
+	f := flagtest.Sentinel(t)
+	heal(t, open(t, f.URL(), ""), many(3, 1), meta(1, 1))
+	f.Master.CLI("WAIT", "1", "0")
+	denied := func() (log string) {
+		for _, s := range f.Sentinels {
+			log += s.CLI("ACL", "LOG")
+		}
+		return log
+	}
+	// use opens both kinds of store under the rules and says whether they work.
+	use := func(rules []string) (works func() bool) {
+		for _, s := range f.Sentinels {
+			s.CLI(append([]string{"ACL", "SETUSER", "rampart", "reset", "on", ">pw"}, rules...)...)
+			s.CLI("ACL", "LOG", "RESET")
+		}
+		url := f.URL() + "?sentinel_username=rampart&sentinel_password=pw"
+		master := openWith(t, redisstore.Options{URL: url})
+		replica := openWith(t, redisstore.Options{URL: url, ReadReplicas: true})
+		return func() bool {
+			_, err1 := master.Meta(t.Context())
+			_, err2 := replica.Meta(t.Context())
+			return err1 == nil && err2 == nil
+		}
+	}
+	rules := strings.Fields(string(m[1]))
+	if works := use(rules); !works() {
+		t.Fatalf("%s is not enough: %s", rules, denied())
+	}
+	for i, rule := range rules {
+		works := use(slices.Delete(slices.Clone(rules), i, i+1))
+		// The driver listens to a sentinel, and asks it for the others, on the side.
+		flagtest.Eventually(t, "something to fail or be denied without "+rule, func() bool { return !works() || denied() != "" })
+	}
+	works := use(rules)
+	listening := regexp.MustCompile(`cmd=(subscribe|ping) user=rampart`)
+	flagtest.Eventually(t, "the driver to listen to a sentinel", func() bool {
+		return slices.ContainsFunc(f.Sentinels, func(s *flagtest.RedisServer) bool { return listening.MatchString(s.CLI("CLIENT", "LIST")) })
+	})
+	if log := denied(); !works() || log != "" {
+		t.Errorf("under all of the rules this is denied: %s", log)
+	}
+}
+
+func TestClusterTakenForOneRedis(t *testing.T) {
+	r := flagtest.Redis(t, "--cluster-enabled", "yes")
+	r.CLI("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	flagtest.Eventually(t, "the one-node cluster to serve", func() bool { return strings.Contains(r.CLI("CLUSTER", "INFO"), "cluster_state:ok") })
+	_, err := open(t, r.URL(), "").Apply(t.Context(), redisstore.Fence{}, redisstore.Change{Set: many(3, 1), Meta: meta(1, 1)})
+	if !errors.Is(err, redisstore.ErrUnavailable) || !strings.Contains(err.Error(), "?cluster=true") {
+		t.Errorf("without a word about it: %v", err)
+	}
+	s := open(t, r.URL()+"?cluster=true", "")
+	heal(t, s, many(3, 1), meta(1, 1))
+	expectLive(t, s, many(3, 1), 1)
+}
+
 // clusterACL runs the users of the page on a cluster, with what the page adds for it.
 func clusterACL(t *testing.T, c *flagtest.RedisCluster) {
 	text, err := os.ReadFile("../docs/redis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile("On a Cluster the reconciler and the evaluator also need `([^`]*)`").FindSubmatch(text)
+	m := regexp.MustCompile("On a Cluster the reconciler and the evaluators also need `([^`]*)`").FindSubmatch(text)
 	if m == nil {
 		t.Fatal("docs/redis.md does not say what a Cluster needs")
 	}

@@ -73,6 +73,8 @@ func (s *Store) redirected(ctx context.Context, err error) bool {
 }
 
 func (s *Store) attempt(ctx context.Context, t transaction) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*s.timeout) // two exchanges
+	defer cancel()
 	conn, err := s.connFor(ctx, t.watch[0])
 	if err != nil {
 		return err
