@@ -359,3 +359,28 @@ func withoutSignature(raw []byte) []byte {
 	}
 	return []byte(strings.Join(kept, "\n") + "\n\n" + message)
 }
+
+// Both ways of committing in a checkout sign as the person set git up to.
+func TestLocalCommitsAreSigned(t *testing.T) {
+	r := flagtest.Repo(t)
+	one := r.CommitFile(spec, "1\n", "unsigned")
+	keys := []gitrepo.CommitKey{key(t, "alice", signingKey(t, r, "ed25519"))}
+	l := checkout(t, r)
+	r.Write(spec, "2\n")
+	made, err := l.CommitPaths(t.Context(), "two", nil, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := l.CommitFiles(t.Context(), one, map[string][]byte{spec: []byte("3\n")}, "three", gitrepo.Person{Name: "Bot", Email: "bot@example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for commit, want := range map[string]error{one: gitrepo.ErrUnsigned, made: nil, beside: nil} {
+		raw, err := l.RawCommit(t.Context(), commit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = gitrepo.VerifyCommit(raw, keys, r.Now)
+		wantErr(t, err, want)
+	}
+}
