@@ -51,6 +51,9 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	if storeErr == nil && r.isApplied() && ctx.Err() == nil { // last: a new commit does not wait for it
 		storeErr = r.timed("deepen", func() error { return r.deepen(ctx) })
 	}
+	if trustErr != nil {
+		r.status.set(r.now().UTC(), CondSourceVerified, Unknown, TrustUnreadable, trustErr.Error())
+	}
 	keepErr := r.keep()
 
 	if errors.Is(gitErr, errStillFetching) {
@@ -137,6 +140,7 @@ func changedConditions(before, after *Status) bool {
 // every interval whatever git does.
 func (r *Reconciler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	r.looping.Store(true)
 	defer r.beside.Wait()
 	defer cancel()
 	r.beside.Go(func() { r.listen(ctx) })

@@ -229,8 +229,12 @@ func TestPolicyChanges(t *testing.T) {
 	if err := os.WriteFile(w.cfg.Trust, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.try(); err == nil {
+	res, err := w.try()
+	if err == nil {
 		t.Error("a broken policy is no trouble")
+	}
+	if c := res.Status.Condition(CondSourceVerified); c.Reason != TrustUnreadable {
+		t.Errorf("condition = %+v", c)
 	}
 	w.wantLive(1, "receipts", "10")
 	w.Policy(`{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)

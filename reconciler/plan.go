@@ -57,8 +57,7 @@ func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil && !errors.Is(err, redisstore.ErrNoMeta) {
 		return nil, err
 	}
-	r.hurried.Store(true)
-	head, err := r.observe(ctx, 0)
+	head, err := r.observeForPlan(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +87,21 @@ func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
 		p.Delete = append(p.Delete, k.String())
 	}
 	return p, nil
+}
+
+// observeForPlan looks at git. Beside a loop it does not hold the passes up for long: a
+// plan from where the branch was seen last is better than a store that nobody watches.
+func (r *Reconciler) observeForPlan(ctx context.Context) (string, error) {
+	var patience time.Duration
+	if r.looping.Load() {
+		patience = r.cfg.interval()
+	}
+	r.hurried.Store(true)
+	head, err := r.observe(ctx, patience)
+	if head != "" && errors.Is(err, errStillFetching) {
+		err = nil
+	}
+	return head, err
 }
 
 // foresee fills in the commits and gives the spec that would be live, nil when a pass

@@ -43,6 +43,9 @@ type Config struct {
 	AcceptColdStart string
 	// Signing says how bundles are verified beside keys.
 	Signing signing.Options
+	// TrustedRoot names what Signing checks keyless bundles against (a digest, say). Commits that
+	// were refused under another one are judged anew. Empty means that nothing does.
+	TrustedRoot string
 	// Key vouches for what is live, in meta. Nil means that nothing does.
 	Key *signing.Signer
 	// Interval is the time between two looks. Zero means 10 seconds.
@@ -91,6 +94,7 @@ type Reconciler struct {
 	beside  sync.WaitGroup // what Run does beside its passes
 	hints   hints
 	hurried atomic.Bool
+	looping atomic.Bool // Run is at it
 	shown   atomic.Pointer[Status]
 	live    atomic.Pointer[Live]
 
@@ -141,7 +145,7 @@ func Open(cfg Config) (*Reconciler, error) {
 	if r.record == nil {
 		r.record = LogRecorder{r.log}
 	}
-	r.trust = &trustFile{path: cfg.Trust}
+	r.trust = &trustFile{path: cfg.Trust, root: cfg.TrustedRoot}
 	if err := r.trust.read(); err != nil {
 		return nil, err
 	}
@@ -189,7 +193,9 @@ func (r *Reconciler) restore(g Generation) {
 		r.log.Warn("the accepted spec is not in the state folder; looking for it in git", slog.Any("error", err))
 		return
 	}
-	r.adopt(g, src, bundles)
+	if r.adopt(g, src, bundles) {
+		r.store.kept = g.Digest
+	}
 }
 
 // adopt makes accepted bytes the target. It says whether they are what g names.

@@ -137,8 +137,8 @@ func (r *Reconciler) quarantine(ctx context.Context, j journey) {
 		r.status.Refused = slices.Clone(r.status.Refused[n-maxShown:])
 	}
 	for _, ref := range j.deferred {
-		if r.source.due.IsZero() || ref.NotBefore.Before(r.source.due) {
-			r.source.due = ref.NotBefore
+		if due := &r.source.due; !ref.NotBefore.IsZero() && (due.IsZero() || ref.NotBefore.Before(*due)) {
+			*due = ref.NotBefore
 		}
 		r.status.Deferred = append(r.status.Deferred, report(ref, KindDefer, OutcomeDeferred, deferred))
 	}

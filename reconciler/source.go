@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -290,10 +289,11 @@ func rewriteCode(how gitrepo.Rewrite) Code {
 	return BranchRewritten
 }
 
-// readTrust takes a changed policy into force.
+// readTrust takes a changed policy into force. One that cannot be read leaves the last
+// in force, for a brake must go through all the same.
 func (r *Reconciler) readTrust() error {
 	if err := r.trust.read(); err != nil {
-		r.log.Error("the trust policy cannot be read; the last one stays in force", slog.Any("error", err))
+		r.source.walked = walkedFor{} // so that the condition is set anew once it reads again
 		return err
 	}
 	if p := r.trust.policy; p != nil && p.Environment != "" {
