@@ -15,6 +15,7 @@ const maxPolicy = 4 << 20
 // trustFile is the policy in force, read again when its file changes.
 type trustFile struct {
 	path   string // "": unsigned specs are accepted
+	root   string // names what keyless signatures are checked against
 	src    []byte
 	policy *trust.Policy
 }
@@ -48,10 +49,14 @@ func (t *trustFile) read() error {
 	return nil
 }
 
-// digest names the policy in force: "" when unsigned specs are accepted.
+// digest names the policy in force, and what keyless signatures are checked against: what was refused under another one is
+// judged anew. It is "" when unsigned specs are accepted.
 func (t *trustFile) digest() string {
-	if t.policy == nil {
+	switch {
+	case t.policy == nil:
 		return ""
+	case t.root == "":
+		return t.policy.Digest()
 	}
-	return t.policy.Digest()
+	return t.policy.Digest() + " with " + t.root
 }

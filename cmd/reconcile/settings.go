@@ -20,6 +20,7 @@ import (
 	"github.com/rampart-flags/rampart/reconciler"
 	"github.com/rampart-flags/rampart/redisstore"
 	"github.com/rampart-flags/rampart/signing"
+	"github.com/rampart-flags/rampart/signing/keyless"
 )
 
 // settings are the flags that say what to reconcile.
@@ -31,6 +32,7 @@ type settings struct {
 	writes                     bool // the command changes what is live, and leaves receipts
 	insecure                   bool
 	name, key, coldStart       string
+	trustedRoot                string
 	gitUser, gitTokenFile      string
 	sshKey                     string
 	knownHosts                 []string
@@ -50,6 +52,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringVar(&s.coldStart, "accept-cold-start", "", "a `COMMIT` that a start without state may begin from although it changes live entries")
 	f.StringVar(&s.name, "name", "", "this instance's `NAME` in meta and status (default: the host's)")
 	f.StringVar(&s.key, "key", "", "a private key's `FILE` to vouch with for what is live (meta's attestation)")
+	f.StringVar(&s.trustedRoot, "trusted-root", "", "the `FILE` that says which sigstore to believe for keyless signers (cosign trusted-root create)")
 	f.StringVar(&s.gitUser, "git-user", "", "the user `NAME` for the repository")
 	f.StringVar(&s.gitTokenFile, "git-token-file", "", "a `FILE` that holds the token for https:// (or $RAMPART_GIT_TOKEN does)")
 	f.StringVar(&s.sshKey, "ssh-key", "", "the private key's `FILE` for ssh:// (default: the agent's; password in $RAMPART_SSH_KEY_PASSWORD)")
@@ -133,6 +136,10 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	if err != nil {
 		return nil, err
 	}
+	verify, root, err := a.verification()
+	if err != nil {
+		return nil, err
+	}
 	redisstore.RouteDriverLog(log)
 	o.store, err = redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace, Log: log})
 	if err != nil {
@@ -159,7 +166,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	o.Reconciler, err = reconciler.Open(reconciler.Config{
 		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,
 		Trust: a.trust, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
-		Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
+		Signing: verify, TrustedRoot: root, Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
 		Recorder: o.ledger.record(rec), Log: log, Metrics: reg,
 	})
 	return o, explain(err, o.dir)
@@ -174,6 +181,23 @@ func explain(err error, dir string) error {
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "restore %s from a backup, or move it away: a cold start follows, and stops before it changes what is live", dir))
 	}
 	return err
+}
+
+// verification says how bundles are verified beside keys: with a trusted root, keyless ones as well, without any network.
+func (a *app) verification() (verify signing.Options, name string, err error) {
+	if a.trustedRoot == "" {
+		return signing.Options{}, "", nil
+	}
+	src, err := os.ReadFile(a.trustedRoot)
+	if err != nil {
+		return signing.Options{}, "", fmt.Errorf("reading the trusted root: %w", err)
+	}
+	v, err := keyless.New(src)
+	if err != nil {
+		return signing.Options{}, "", cli.Exit(cli.ExitUsage, cli.Hint(err, "make one: cosign trusted-root create --with-default-services --out trusted_root.json"))
+	}
+	sum := sha256.Sum256(src)
+	return signing.Options{Keyless: v.Check}, "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
 // signer opens the key to vouch with, nil where none is set.
