@@ -1,0 +1,70 @@
+// Package alerts holds the alert rules, and the tests of all that is watched: metrics, rules, boards and the HTTP interface, each
+// against the running commands.
+package alerts
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rampart-flags/rampart/internal/flagtest"
+	"github.com/rampart-flags/rampart/internal/worldtest"
+)
+
+func TestMain(m *testing.M) { worldtest.Main(m) }
+
+const spec = `{"version":"VERSION","environment":"prod","features":{"receipts":{"pct":PCT,"cohorts":["ada@example.org"],"tenants":{"acme":{"pct":50}}}}}`
+
+func specOf(version, pct string) string {
+	return strings.NewReplacer("VERSION", version, "PCT", pct).Replace(spec)
+}
+
+// startNotary runs the stand-in notary, and returns its address.
+func startNotary(t *testing.T) string {
+	t.Helper()
+	address := worldtest.FreeAddress(t)
+	cmd := exec.Command(worldtest.Build(t, "notary"), "--listen", address)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return "http://" + address
+}
+
+// busy is a world in which everything that has a metric has happened.
+func busy(t *testing.T) *worldtest.World {
+	t.Helper()
+	w := worldtest.New(t)
+	w.Args = []string{"--notary", "local=" + startNotary(t)}
+	w.Commit(specOf("flags-v1", "10"), "alice", "Begin")
+	w.Start()
+	w.AwaitGeneration(1)
+	w.Commit(specOf("flags-v1+ramp.1", "20"), "bot", "Ramp")
+	w.AwaitGeneration(2)
+	w.AwaitRefusal(w.Commit(specOf("flags-v1+ramp.2", "90"), "bot", "Leap"))
+	now := time.Now().UTC().Format(time.RFC3339)
+	for path, body := range map[string]string{
+		"/admin/coverage":  `{"tenant":"acme","pct":97}`,
+		"/admin/ramp":      `{"tenant":"acme","feature":"receipts","pct":50}`,
+		"/admin/decisions": `{"format":"ramp-report/v1","at":"` + now + `","decisions":[{"feature":"receipts","tenant":"__default__","action":"hold","from":20,"to":20,"verdict":"amber","code":"amber","reason":"coverage"}]}`,
+	} {
+		if code, answer := w.Ask("POST", path, body); code != 200 {
+			t.Fatalf("%s: %d %s", path, code, answer)
+		}
+	}
+	flagtest.Eventually(t, "the notary to confirm", func() bool { return strings.Contains(scrape(t, w), `rampart_anchor_confirmed_receipts{notary="local"}`) })
+	flagtest.Eventually(t, "the search for personal data", func() bool { return strings.Contains(scrape(t, w), `rampart_pii_findings{kind="email"} 1`) })
+	return w
+}
+
+func scrape(t *testing.T, w *worldtest.World) string {
+	t.Helper()
+	code, body := w.Ask("GET", "/metrics", "")
+	if code != 200 {
+		t.Fatalf("scraping: %d %s", code, body)
+	}
+	return body
+}
