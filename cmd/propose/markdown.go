@@ -39,7 +39,7 @@ func (d difference) mdChanges(b *strings.Builder) {
 	b.WriteString("| | Feature | Tenant | Change | From | To |\n|---|---|---|---|---|---|\n")
 	for i, c := range d.changes {
 		if i == maxRows || b.Len() > maxComment/2 {
-			fmt.Fprintf(b, "\n… and %s more.\n", counted(len(d.changes)-i, "change", "changes"))
+			fmt.Fprintf(b, "\n… and %s.\n", counted(len(d.changes)-i, "more change", "more changes"))
 			return
 		}
 		mark := ""
@@ -66,7 +66,7 @@ func (d difference) mdEffects(b *strings.Builder) {
 			b.WriteString("\n#### Who is turned on or off\n\n| Feature | Tenant | |\n|---|---|---|\n")
 		}
 		if rows == maxRows || b.Len() > maxComment {
-			fmt.Fprintf(b, "\n… and up to %s more.\n", counted(len(d.effects)-i, "entry", "entries"))
+			fmt.Fprintf(b, "\n… and up to %s.\n", counted(len(d.effects)-i, "more entry", "more entries"))
 			return
 		}
 		rows++
