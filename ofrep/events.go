@@ -16,9 +16,11 @@ import (
 //	id: 57-9f86d081
 //	data: {"type":"refetchEvaluation","etag":"57-9f86d081","lastModified":1795320000}
 //
-// The id is the revision. A stream begins with an event when what is live is no
-// longer what the client last fetched or heard of, so a change between the two
-// is not lost, nor one during a reconnection.
+// The id is the revision. A stream begins with an event unless the client heard
+// of what is live on the connection before, so no change is lost between fetching
+// and listening, nor while reconnecting; where nothing changed, fetching again
+// is a 304. The address of a client's stream never changes, because a client that
+// is given another one drops its connection.
 
 const (
 	// beat is the pause between two signs of life, by which proxies and clients know
@@ -85,12 +87,11 @@ func StreamToken(name string, secret []byte) string {
 	return name + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
 }
 
-func streamURI(revision, token string) string {
-	v := url.Values{"since": {revision}}
-	if token != "" {
-		v.Set("token", token)
+func streamURI(token string) string {
+	if token == "" {
+		return pathEvents
 	}
-	return pathEvents + "?" + v.Encode()
+	return pathEvents + "?token=" + url.QueryEscape(token)
 }
 
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) int {
@@ -112,14 +113,10 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) int {
 	head.Set("Cache-Control", "no-store")
 	head.Set("X-Accel-Buffering", "no")
 	out := &eventWriter{w: w, ctl: http.NewResponseController(w)}
-	known := r.Header.Get("Last-Event-ID")
-	if known == "" {
-		known = eventID(r.URL.Query().Get("since"))
-	}
 	if out.send([]byte("retry: 2000\n\n")) != nil {
 		return http.StatusOK
 	}
-	h.tell(r, st, out, known)
+	h.tell(r, st, out, r.Header.Get("Last-Event-ID"))
 	return http.StatusOK
 }
 

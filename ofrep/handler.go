@@ -158,7 +158,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request, key string, answe
 		return fail(w, *p)
 	}
 	if q.view = h.o.View(); q.view.Snapshot == nil {
-		return fail(w, problem{status: http.StatusInternalServerError, key: key, code: codeNotReady, details: "no flags have been read yet"})
+		return fail(w, problem{status: http.StatusInternalServerError, key: key, code: codeGeneral, details: "no flags have been read yet"})
 	}
 	return answer(w, r, q)
 }

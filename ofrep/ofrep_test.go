@@ -208,7 +208,7 @@ func TestFailures(t *testing.T) {
 
 func TestNotReady(t *testing.T) {
 	h, _ := serve(t, Options{View: func() View { return View{} }})
-	if a := ask(t, h, flagsPath+"/receipts", `{}`); a.status != 500 || a.json["key"] != "receipts" || a.json["errorCode"] != "PROVIDER_NOT_READY" {
+	if a := ask(t, h, flagsPath+"/receipts", `{}`); a.status != 500 || a.json["key"] != "receipts" || a.json["errorCode"] != "GENERAL" {
 		t.Errorf("single: %d %s", a.status, a.body)
 	}
 	if a := ask(t, h, flagsPath, `{}`); a.status != 500 || a.json["errorDetails"] == "" {

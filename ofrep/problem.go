@@ -13,7 +13,6 @@ const (
 	codeContext    = "INVALID_CONTEXT"
 	codeGeneral    = "GENERAL"
 	codeNotFound   = "FLAG_NOT_FOUND"
-	codeNotReady   = "PROVIDER_NOT_READY"
 )
 
 const detailsKeyMissing = "the answer depends on who asks: give a targetingKey or a tenant"

@@ -193,7 +193,7 @@ func TestWithoutFlagsItLivesAndIsNotReady(t *testing.T) {
 	if status, v := r.do("GET", "/readyz", ""); status != 503 || v["reason"] != "NotReady" {
 		t.Errorf("readyz: %d %v", status, v)
 	}
-	if status, v := r.do("POST", "/ofrep/v1/evaluate/flags/receipts", `{}`); status != 500 || v["errorCode"] != "PROVIDER_NOT_READY" || v["key"] != "receipts" {
+	if status, v := r.do("POST", "/ofrep/v1/evaluate/flags/receipts", `{}`); status != 500 || v["errorCode"] != "GENERAL" || v["key"] != "receipts" {
 		t.Errorf("single: %d %v", status, v)
 	}
 	fill(t, redis, 1, spec(100))
