@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/rampart-flags/rampart/flags"
@@ -136,11 +135,62 @@ func BenchmarkAgain(b *testing.B) {
 			}
 		}
 	})
-	b.Run("check", func(b *testing.B) { // the floor: reading the bytes once
+	b.Run("compare", func(b *testing.B) { // the floor: looking at the bytes once
 		b.SetBytes(int64(len(src)))
+		other := bytes.Clone(a)
 		for b.Loop() {
-			if n := strings.Count(string(a[:100]), "{"); n == 0 || !bytes.Contains(a, []byte(`"tenant-09999-of-feature-9"`)) {
-				b.Fatal(n)
+			if !bytes.Equal(a, other) {
+				b.Fatal("not the same")
+			}
+		}
+	})
+}
+
+// BenchmarkOneFeature is BenchmarkAgain where all tenants stand in one feature.
+func BenchmarkOneFeature(b *testing.B) {
+	var text bytes.Buffer
+	text.WriteString(`{"version":"flags-v1","features":{"receipts":{"pct":5,"tenants":{`)
+	for i := range 100_000 {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		fmt.Fprintf(&text, "\"tenant-%06d\":{\"pct\":%d,\"cohorts\":[\"u%d\"]}", i, i%101, i)
+	}
+	text.WriteString("}}}}\n")
+	var d flags.Decoder
+	before, err := d.Decode("flags.json", text.Bytes())
+	if err != nil {
+		b.Fatal(err)
+	}
+	src, err := flags.Edit(text.Bytes(), []flags.EditOp{
+		{Pointer: "/version", Value: []byte(`"flags-v1+ramp.1"`)},
+		{Pointer: "/features/receipts/tenants/tenant-050000/pct", Value: []byte("100")},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	after, err := d.Decode("flags.json", src)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("decode", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := d.Decode("flags.json", [][]byte{text.Bytes(), src}[i%2]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("diff", func(b *testing.B) {
+		for b.Loop() {
+			if changes := flags.Diff(before, after); len(changes) != 1 {
+				b.Fatal(changes)
+			}
+		}
+	})
+	b.Run("plan", func(b *testing.B) {
+		for b.Loop() {
+			if set, _ := flags.ChangedEntries(before, after); len(set) != 1 {
+				b.Fatal(set)
 			}
 		}
 	})

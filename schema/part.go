@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -85,17 +86,58 @@ func load() error {
 		if err != nil {
 			return err
 		}
-		if err := c.AddResource(baseURL+f.Name(), bytes.NewReader(src)); err != nil {
-			return err
-		}
-		var doc any
+		var doc map[string]any
 		if err := json.Unmarshal(src, &doc); err != nil {
 			return fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		docs[baseURL+f.Name()] = doc
+		flat := inline(doc, doc, nil)
+		if src, err = json.Marshal(flat); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		if err := c.AddResource(baseURL+f.Name(), bytes.NewReader(src)); err != nil {
+			return err
+		}
+		docs[baseURL+f.Name()] = flat
 	}
 	parts.compiler, parts.docs, parts.made = c, docs, map[string]*Part{}
 	return nil
+}
+
+// inline puts the definition in place of each reference to one of the same
+// file. The files stay free of repetition for their readers; the validator
+// allocates much for each reference that it follows. within are the names of
+// the definitions around the node, which may contain themselves.
+func inline(node any, doc map[string]any, within []string) any {
+	switch node := node.(type) {
+	case []any:
+		out := make([]any, len(node))
+		for i, v := range node {
+			out[i] = inline(v, doc, within)
+		}
+		return out
+	case map[string]any:
+		ref, _ := node["$ref"].(string)
+		if name, ok := strings.CutPrefix(ref, "#/$defs/"); ok && !slices.Contains(within, name) && onlyWords(node) {
+			defs, _ := doc["$defs"].(map[string]any)
+			return inline(defs[name], doc, append(slices.Clone(within), name))
+		}
+		out := make(map[string]any, len(node))
+		for key, v := range node {
+			out[key] = inline(v, doc, within)
+		}
+		return out
+	}
+	return node
+}
+
+// onlyWords reports whether a reference stands beside words for people only.
+func onlyWords(node map[string]any) bool {
+	for key := range node {
+		if key != "$ref" && key != "description" && key != "examples" {
+			return false
+		}
+	}
+	return true
 }
 
 // Problem is one defect of a value, its pointer counted from that value.
