@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/internal/flagtest"
 )
 
 // TestManual holds docs/cli-propose.md to what the command says of itself.
@@ -15,25 +16,7 @@ func TestManual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join("..", "..", "docs", "cli-propose.md")
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	has := strings.Split(string(want), "\n")
-	for i, line := range strings.Split(got, "\n") {
-		if i >= len(has) || has[i] != line {
-			t.Fatalf("%s:%d is not what propose --help says, %q: run make golden and read the difference", path, i+1, line)
-		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("%s goes on after what propose --help says: run make golden and read the difference", path)
-	}
+	flagtest.Golden(t, filepath.Join("..", "..", "docs", "cli-propose.md"), got)
 }
 
 // TestSample holds the repository's own environment to its policy.
