@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/rampart-flags/rampart/flags"
 )
 
@@ -196,7 +198,7 @@ func BenchmarkOneFeature(b *testing.B) {
 	})
 }
 
-// BenchmarkEdit is 100,000 edits in one document.
+// BenchmarkEdit is 100,000 edits in one document, laid out and on one line.
 func BenchmarkEdit(b *testing.B) {
 	src := bigSpec(100_000, false)
 	var edits []flags.EditOp
@@ -205,12 +207,20 @@ func BenchmarkEdit(b *testing.B) {
 			edits = append(edits, flags.EditOp{Pointer: fmt.Sprintf("/features/feature-%d/tenants/tenant-%05d-of-feature-%d/pct", f, t, f), Value: []byte("42")})
 		}
 	}
-	b.SetBytes(int64(len(src)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := flags.Edit(src, edits); err != nil {
-			b.Fatal(err)
-		}
+	line := jsontext.Value(bytes.Clone(src))
+	if err := line.Compact(); err != nil {
+		b.Fatal(err)
+	}
+	for name, src := range map[string][]byte{"lines": src, "line": line} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(src)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := flags.Edit(src, edits); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

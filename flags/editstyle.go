@@ -2,6 +2,7 @@ package flags
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,6 +19,29 @@ type style struct {
 	padList string // inside the brackets of a list on one line
 	lists   bool   // lists of plain values have a line for each
 	leaves  bool   // objects of plain values do not
+
+	ends []int // where the document's lines end; nil until somebody asks
+}
+
+// lineIndent is the white space that the line around offset i begins with. All
+// line ends are found once: each edit of a document on one long line would
+// search it anew.
+func (s *style) lineIndent(src []byte, i int) string {
+	if s.ends == nil {
+		s.ends = []int{-1}
+		for at, c := range src {
+			if c == '\n' {
+				s.ends = append(s.ends, at)
+			}
+		}
+	}
+	n, _ := slices.BinarySearch(s.ends, i)
+	start := s.ends[n-1] + 1
+	end := start
+	for end < len(src) && (src[end] == ' ' || src[end] == '\t') {
+		end++
+	}
+	return string(src[start:end])
 }
 
 // styleOf looks at the document until it has seen everything that it looks for.
@@ -113,7 +137,7 @@ type look struct {
 // replace writes value in place of src[start:end]: on one line if the old one
 // was, and otherwise as the document does it.
 func (s *style) replace(src []byte, start, end int, value jsontext.Value) []byte {
-	l := look{style: s, indent: lineIndent(src, start), objects: s.newline != "", lists: s.lists, leaves: s.leaves}
+	l := look{style: s, indent: s.lineIndent(src, start), objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	if old := src[start:end]; len(old) > 2 && (old[0] == '{' || old[0] == '[') {
 		multi := bytes.IndexByte(old, '\n') >= 0
 		l.objects, l.lists = multi, multi && (s.lists || old[0] == '[' && breaks(old[1:]))
@@ -138,7 +162,7 @@ func (s *style) within(src []byte, c *container) look {
 	if nl, indent := lineBreak(lead); nl != "" {
 		l.lead, l.indent = []byte(nl+indent), indent
 	} else {
-		l.indent = lineIndent(src, last.start)
+		l.indent = s.lineIndent(src, last.start)
 		l.lead = []byte(strings.TrimPrefix(s.comma, ","))
 		if before != c.open {
 			text := src[before:last.start]
@@ -166,7 +190,7 @@ func (s *style) within(src []byte, c *container) look {
 
 // fill writes the members of a container that holds nothing else.
 func (s *style) fill(src []byte, c *container, fresh []*editNode, values map[*editNode]jsontext.Value) []byte {
-	indent := lineIndent(src, c.open)
+	indent := s.lineIndent(src, c.open)
 	l := look{style: s, indent: indent, objects: s.newline != "", lists: s.lists, leaves: s.leaves}
 	multi := l.objects
 	if c.array {

@@ -1,7 +1,6 @@
 package flags
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -232,14 +231,4 @@ func (c *container) place(name string) int {
 		}
 	}
 	return after
-}
-
-// lineIndent is the white space that the line around offset i begins with.
-func lineIndent(src []byte, i int) string {
-	start := bytes.LastIndexByte(src[:i], '\n') + 1
-	end := start
-	for end < len(src) && (src[end] == ' ' || src[end] == '\t') {
-		end++
-	}
-	return string(src[start:end])
 }
