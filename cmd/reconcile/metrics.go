@@ -34,7 +34,9 @@ type observed struct {
 }
 
 func newObserved(log *slog.Logger, status func() *reconciler.Status, live func() *reconciler.Live, told *pushed, ledger string) *observed {
-	desc := func(name, help string, labels ...string) *prometheus.Desc { return prometheus.NewDesc(name, help, labels, nil) }
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
 	return &observed{
 		log: log, status: status, live: live, told: told, ledger: ledger, open: map[string]bool{},
 		redisUp:     desc("rampart_redis_up", "1 when Redis answered the last time it was asked."),

@@ -56,7 +56,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 	if err != nil {
 		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
 	}
-	mux, closeAll, err := routes(log, a, o, reg, guard)
+	mux, closeAll, err := routes(ctx, log, a, o, reg, guard)
 	if err != nil {
 		l.Close()
 		return nil, err
@@ -99,7 +99,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 }
 
 // routes are all that run serves. docs/reconcile.md lists them.
-func routes(log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *guard) (http.Handler, func(), error) {
+func routes(ctx context.Context, log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *guard) (http.Handler, func(), error) {
 	mux := http.NewServeMux()
 	told, err := openPushed(o.dir, reg, o.Live)
 	if err != nil {
@@ -111,11 +111,13 @@ func routes(log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *gu
 		ledger = o.ledger.dir
 	}
 	reg.MustRegister(newObserved(log, o.Status, o.Live, told, ledger))
+	(&api{o: o, ledger: ledger}).routes(mux)
 	pages, err := newConsole(log, a, o, told)
 	if err != nil {
 		return nil, nil, err
 	}
 	pages.Register(mux)
+	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, a.env.Getenv("DEFAULT_TENANT"), log).handler)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"ok": true})
 	})

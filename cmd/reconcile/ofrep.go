@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/ofrep"
+	"github.com/rampart-flags/rampart/reconciler"
+)
+
+// evaluation answers OFREP from what this reconciler has made live.
+type evaluation struct {
+	live    func() *reconciler.Live
+	log     *slog.Logger
+	handler *ofrep.Handler
+	view    atomic.Pointer[ofrep.View]
+	mu      sync.Mutex // one compiles, the others take the last view
+}
+
+// newEvaluation serves until ctx ends.
+func newEvaluation(ctx context.Context, live func() *reconciler.Live, defaultTenant string, log *slog.Logger) *evaluation {
+	e := &evaluation{live: live, log: log}
+	e.view.Store(&ofrep.View{})
+	e.handler = ofrep.New(ofrep.Options{View: func() ofrep.View { return *e.view.Load() }, DefaultTenant: defaultTenant, Log: log})
+	go e.follow(ctx)
+	return e
+}
+
+// follow compiles what has come to be live and tells open streams.
+func (e *evaluation) follow(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if e.refresh() {
+			e.handler.Changed()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (e *evaluation) refresh() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now, was := e.live(), e.view.Load()
+	if now == nil || now.Spec == nil || was.Snapshot != nil && was.Generation == now.Generation.Number && was.Revision == now.Digest {
+		return false
+	}
+	snap, err := flags.Compile(now.Spec)
+	if err != nil {
+		e.log.Error("compiling what is live; the last evaluation goes on", "err", err)
+		return false
+	}
+	e.view.Store(&ofrep.View{Snapshot: snap, Generation: now.Generation.Number, Commit: now.Commit, Version: now.Version, Revision: now.Digest})
+	return true
+}
