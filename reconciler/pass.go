@@ -34,7 +34,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 		return Result{}, errors.New("the reconciler is closed")
 	}
 	started := r.now()
-	r.events, r.store.drifted = nil, false
+	r.events, r.store.drifted, r.source.fresh = nil, false, false
 	before := r.status.clone()
 
 	trustErr := r.readTrust()
@@ -98,12 +98,12 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 	}
 	result := "live"
 	switch {
-	case err != nil:
+	case err != nil || s.Condition(CondFetchFailed).Status == True:
 		result = "trouble"
 	case !s.HeadLive:
 		result = "held"
 	}
-	if err == nil {
+	if err == nil && r.source.fresh {
 		s.LastSuccess = now
 	}
 	r.metrics.passes.WithLabelValues(result).Inc()

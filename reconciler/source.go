@@ -19,6 +19,7 @@ type sourceState struct {
 	head     string        // where it was seen last
 	fetch    *fetch        // one that is still under way
 	took     time.Duration // by the last look at the remote
+	fresh    bool          // it answered in the pass under way
 	trouble  backoff       // fetches that went wrong in a row
 	retry    time.Time     // not before this
 	walked   walkedFor     // what the last whole walk was made for
@@ -94,7 +95,7 @@ func (r *Reconciler) observe(ctx context.Context, patience time.Duration) (strin
 		return s.head, fmt.Errorf("fetching: %w", f.err)
 	}
 	s.trouble.reset()
-	s.retry = time.Time{}
+	s.retry, s.fresh = time.Time{}, true
 	r.status.set(now, CondFetchFailed, False, Fetched, "")
 	if s.head != f.head {
 		s.head = f.head
