@@ -11,12 +11,26 @@ import (
 // Edits are the changes to the document that the outcomes ask for: each percentage that moves, the
 // record of the step beside it, and ramp number n on every entry that it touches. evidence is the
 // digest of the record that the run leaves, or "". The document's own version is not among them.
+//
+// A run that moves a hundred thousand entries leaves shorter records on tenants, so that the document
+// stays within its limit: first without words, then without the evidence's digest, then none. The
+// words are in the evidence and follow from it.
 func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence string) []flags.EditOp {
 	var ops []flags.EditOp
-	moved := map[flags.Key]bool{}
+	moved := make(map[flags.Key]bool, len(all))
+	tenants, features := 0, 0
 	for i := range all {
-		moved[all[i].Key()] = all[i].Action != Hold
+		if o := &all[i]; o.Moves() {
+			moved[o.Key()] = o.Action != Hold
+			if o.Tenant == flags.DefaultTenant {
+				features++
+			} else {
+				tenants++
+			}
+		}
 	}
+	form := formFor(spec.Bytes(), features, tenants)
+	ops = make([]flags.EditOp, 0, 3*(features+tenants))
 	for i := range all {
 		o := &all[i]
 		if !o.Moves() {
@@ -24,8 +38,10 @@ func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence strin
 		}
 		f := spec.Feature(o.Feature)
 		pointer := "/features/" + o.Feature
+		kept := wordy
 		if o.Tenant != flags.DefaultTenant {
 			pointer += "/tenants/" + o.Tenant
+			kept = form
 		}
 		if o.Action != Hold {
 			ops = append(ops,
@@ -35,9 +51,65 @@ func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence strin
 				ops = append(ops, followers(f, n, moved)...)
 			}
 		}
-		ops = append(ops, flags.EditOp{Pointer: pointer + "/ramped", Value: o.record(now, evidence)})
+		if kept != unrecorded || o.Resumed {
+			ops = append(ops, flags.EditOp{Pointer: pointer + "/ramped", Value: o.record(now, evidence, kept)})
+		}
 	}
 	return ops
+}
+
+// form is how much of a step a tenant's `ramped` record keeps.
+type form int
+
+const (
+	unrecorded form = iota
+	bare            // when, from and to
+	brief           // and the evidence
+	wordy           // and verdict and reason
+)
+
+// formFor is the fullest form that the document surely has room for.
+func formFor(src []byte, features, tenants int) form {
+	const (
+		limit    = 32<<20 - 64<<10 // flags.Decode's, and some room for what else changes
+		wordyLen = 330             // of a typical record, its entry's version included
+		briefLen = 210
+		bareLen  = 120
+	)
+	margin := indentOf(src)
+	room := limit - len(src) - features*(wordyLen+9*margin)
+	switch {
+	case tenants*(wordyLen+9*margin) <= room:
+		return wordy
+	case tenants*(briefLen+7*margin) <= room:
+		return brief
+	case tenants*(bareLen+6*margin) <= room:
+		return bare
+	}
+	return unrecorded
+}
+
+// indentOf is how much a line of the document is indented where it is indented most.
+func indentOf(src []byte) int {
+	const sample = 64 << 10
+	most, run, lineStart := 0, 0, false
+	for _, c := range src[:min(len(src), sample)] {
+		switch {
+		case c == '\n':
+			run, lineStart = 1, true
+		case lineStart && (c == ' ' || c == '\t'):
+			run++
+		default:
+			if lineStart {
+				most = max(most, run)
+			}
+			lineStart = false
+		}
+	}
+	if most == 0 {
+		return 0
+	}
+	return most + 4 // a record's members lie one level deeper
 }
 
 // followers stamps the tenants that follow the feature's percentage under a version of their own.
@@ -58,14 +130,21 @@ func stampOf(version string, n int) jsontext.Value {
 	return quoted(nil, v.With(n).String())
 }
 
-// record is the `ramped` object of a step, members in the order of the documentation.
-func (o *Outcome) record(now time.Time, evidence string) jsontext.Value {
-	v := append(quoted([]byte(`{ "at": `), stamp(now)), `, "from": `...)
+// record is the `ramped` object of a step, members in the order of the documentation. Aborts and
+// resumes always say so, because histories are read by it.
+func (o *Outcome) record(now time.Time, evidence string, kept form) jsontext.Value {
+	room := make([]byte, 0, 200+len(o.Reason))
+	v := append(quoted(append(room, `{ "at": `...), stamp(now)), `, "from": `...)
 	v = append(append(v, o.From.String()...), `, "to": `...)
-	v = append(append(v, o.To.String()...), `, "verdict": `...)
-	v = append(quoted(v, o.Verdict.String()), `, "reason": `...)
-	v = quoted(v, o.Reason)
-	if evidence != "" {
+	v = append(v, o.To.String()...)
+	switch {
+	case kept == wordy || o.Resumed:
+		v = quoted(append(v, `, "verdict": `...), o.Verdict.String())
+		v = quoted(append(v, `, "reason": `...), o.Reason)
+	case o.Action == Abort:
+		v = quoted(append(v, `, "reason": `...), abortedPrefix+o.To.String())
+	}
+	if evidence != "" && kept >= brief {
 		v = quoted(append(v, `, "evidence": `...), evidence)
 	}
 	return append(v, " }"...)

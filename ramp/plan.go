@@ -58,7 +58,10 @@ func (o *Outcome) Moves() bool { return o.Action != Hold || o.Resumed }
 // Plan decides each entry once, in the order of features and tenants, and then holds the ups that the
 // budget does not reach: those whose last step is the oldest go first. The error wraps [ErrGuard].
 func (r *Run) Plan() ([]Outcome, error) {
-	p := planner{Run: r, guards: map[string]*Guard{}}
+	p := planner{Run: r, guards: map[string]*Guard{}, resumed: map[string]bool{}}
+	for _, name := range r.Resumed {
+		p.resumed[name] = true
+	}
 	if r.Tenants != nil {
 		p.listed = map[string]bool{}
 		for _, t := range r.Tenants {
@@ -77,6 +80,13 @@ func (r *Run) Plan() ([]Outcome, error) {
 		}
 	}
 	features = slices.Compact(slices.Sorted(slices.Values(features)))
+	entries := 0
+	for _, name := range features {
+		if f := r.Spec.Feature(name); f != nil {
+			entries += 1 + f.TenantCount()
+		}
+	}
+	p.out = make([]Outcome, 0, entries)
 	var errs error
 	for _, name := range features {
 		if err := p.feature(name); err != nil {
@@ -103,6 +113,9 @@ type planner struct {
 	listed map[string]bool   // nil: all
 	guards map[string]*Guard // by their text: most features share one
 	out    []Outcome
+
+	resumed map[string]bool
+	own     []Entry // of the feature at hand; its room is used again
 }
 
 func (p *planner) isListed(tenant string) bool { return p.listed == nil || p.listed[tenant] }
@@ -139,7 +152,7 @@ func (p *planner) feature(name string) error {
 	if p.isListed(flags.DefaultTenant) {
 		whole.Tenants = append(whole.Tenants, flags.DefaultTenant)
 	}
-	var own []Entry
+	own := p.own[:0]
 	for tenant, o := range f.Tenants() {
 		e := f.Entry(tenant)
 		if o.Pct != nil || g.wave(tenant) < len(g.Waves) {
@@ -162,6 +175,7 @@ func (p *planner) feature(name string) error {
 			whole.Tenants = append(whole.Tenants, t)
 		}
 	}
+	p.own = own
 	first := len(p.out)
 	if len(whole.Tenants) > 0 {
 		p.decide(f, &whole, g)
@@ -169,7 +183,7 @@ func (p *planner) feature(name string) error {
 	for i := range own {
 		p.decide(f, &own[i], g)
 	}
-	if len(p.out) > first && slices.Contains(p.Resumed, name) {
+	if len(p.out) > first && p.resumed[name] {
 		p.out[first].Resumed = true
 		p.out[first].Reason = resumedPrefix + p.out[first].Reason
 	}
@@ -178,7 +192,7 @@ func (p *planner) feature(name string) error {
 
 func (p *planner) decide(f *flags.Feature, e *Entry, g *Guard) {
 	h := p.history(e.Key)
-	if slices.Contains(p.Resumed, f.Name) {
+	if p.resumed[f.Name] {
 		h.Downs, h.Aborts, h.Reverted = 0, 0, ""
 	}
 	if !p.Replay {

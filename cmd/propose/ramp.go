@@ -43,6 +43,7 @@ type rampSettings struct {
 	maxRise string
 
 	evidenceKey, evidenceDir string
+	signEvidence             bool
 	push, pr                 bool
 	branch, remote           string
 	prBranch, autoMerge      string
@@ -68,7 +69,8 @@ func rampCommand(a *app) *cobra.Command {
 	f.BoolVar(&s.dryRun, "dry-run", false, "decide and print, write nothing")
 	s.sign.define(cmd)
 	f.Lookup("commit").Usage = "commit the spec, its signature and the evidence, and nothing else"
-	f.StringVar(&s.evidenceKey, "evidence-key", "", "sign the evidence with this private `KEY`, for policies that ask for it")
+	f.BoolVar(&s.signEvidence, "sign-evidence", false, "sign the evidence too, for policies that ask for it")
+	f.StringVar(&s.evidenceKey, "evidence-key", "", "sign the evidence with this private `KEY` rather than with the spec's")
 	f.StringVar(&s.evidenceDir, "evidence-dir", "", "remember the evidence of runs that held in this `DIR` (default the branch "+seenBranch+")")
 	f.BoolVar(&s.push, "push", false, "push the commit to --branch")
 	f.BoolVar(&s.pr, "pr", false, "open a pull request against --branch, or bring the open one up to date")
@@ -119,6 +121,8 @@ func (s *rampSettings) check(a *app) error {
 		return usage(cli.Hint(errors.New("--create makes the features that --feature names"), "add --feature NAME"))
 	case s.branch != "" && s.reach() < reachPush:
 		return usage(cli.Hint(errors.New("--branch says where to push"), "add --push or --pr"))
+	case s.signEvidence && s.evidenceKey == "" && !s.sign.signs():
+		return usage(cli.Hint(errors.New("--sign-evidence: with what?"), "add --key, --keyless or --evidence-key"))
 	case s.maxUps < 0:
 		return usage(errors.New("--max-ups: want 0 or more"))
 	case a.path == "-":

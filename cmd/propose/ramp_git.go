@@ -38,7 +38,7 @@ func (r *rampRun) editFile(ctx context.Context) (*rampDone, error) {
 	if err != nil {
 		return nil, err
 	}
-	done := &rampDone{rampProposal: p, DryRun: r.s.dryRun, Unsigned: r.s.sign.key == ""}
+	done := &rampDone{rampProposal: p, DryRun: r.s.dryRun, Unsigned: !r.s.sign.signs()}
 	if r.s.dryRun {
 		return done, nil
 	}
@@ -145,19 +145,19 @@ func (r *rampRun) baseAt(ctx context.Context, c *checkout, commit string) (b ram
 func (r *rampRun) files(ctx context.Context, p *rampProposal) (map[string][]byte, error) {
 	record := filepath.Join(filepath.Dir(r.file), "evidence", recordName(p.digest()))
 	files := map[string][]byte{r.file: p.next.Bytes(), record: p.record}
-	if r.s.sign.key != "" {
+	if r.s.sign.signs() {
 		sig, err := r.signSpec(ctx, r.file, p.next, r.s.sign)
 		if err != nil {
 			return nil, err
 		}
 		files[sig.path] = sig.bundle
 	}
-	if r.s.evidenceKey != "" {
-		signer, err := r.signer(ctx, r.s.evidenceKey)
-		if err != nil {
-			return nil, err
+	if r.s.signEvidence || r.s.evidenceKey != "" {
+		with := r.s.sign
+		if r.s.evidenceKey != "" {
+			with = signSettings{key: r.s.evidenceKey}
 		}
-		bundle, err := signer.Sign(ctx, p.record)
+		bundle, _, err := r.makeBundle(ctx, p.record, with)
 		if err != nil {
 			return nil, fmt.Errorf("signing the evidence: %w", err)
 		}
@@ -295,7 +295,7 @@ func (r *rampRun) tryPublish(ctx context.Context, at place, which moves) (*rampD
 	if err != nil {
 		return nil, err
 	}
-	done := &rampDone{rampProposal: p, DryRun: r.s.dryRun, Unsigned: r.s.sign.key == ""}
+	done := &rampDone{rampProposal: p, DryRun: r.s.dryRun, Unsigned: !r.s.sign.signs()}
 	if r.s.dryRun {
 		return done, nil
 	}

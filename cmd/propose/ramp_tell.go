@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,9 +95,9 @@ func entryName(o *ramp.Outcome) string {
 
 func decisionLine(o *ramp.Outcome) string {
 	if o.Action == ramp.Hold {
-		return fmt.Sprintf("%s stays at %s (%s): %s", entryName(o), o.From, o.Verdict, o.Reason)
+		return entryName(o) + " stays at " + o.From.String() + " (" + o.Verdict.String() + "): " + o.Reason
 	}
-	line := fmt.Sprintf("%s %s -> %s (%s): %s", entryName(o), o.From, o.To, o.Verdict, o.Reason)
+	line := entryName(o) + " " + o.From.String() + " -> " + o.To.String() + " (" + o.Verdict.String() + "): " + o.Reason
 	if o.Approval {
 		line += " [approval]"
 	}
@@ -110,15 +111,19 @@ func (r *rampRun) tell(runs []*rampDone) error {
 	}
 	paint := r.env.OutPalette()
 	for _, done := range runs {
+		out := bufio.NewWriter(r.env.Stdout)
 		for _, name := range done.created {
-			fmt.Fprintf(r.env.Stdout, "%s  made, at 0 %%\n", name)
+			fmt.Fprintf(out, "%s  made, at 0 %%\n", name)
 		}
 		for i := range done.out {
 			o := &done.out[i]
 			if len(runs) > 1 && (o.Code == ramp.CodeWaitsDown || done != runs[0] && o.Code == ramp.CodeBeforeStep) {
 				continue // the other commit tells
 			}
-			fmt.Fprintln(r.env.Stdout, cli.Printable(painted(o, paint)))
+			fmt.Fprintln(out, painted(o, paint))
+		}
+		if err := out.Flush(); err != nil {
+			return err
 		}
 		if len(done.out)+len(done.created) == 0 {
 			r.env.Talk("nothing to decide: no feature has a ramp block, and none was named (--feature)")
@@ -129,7 +134,7 @@ func (r *rampRun) tell(runs []*rampDone) error {
 }
 
 func painted(o *ramp.Outcome, paint cli.Palette) string {
-	line := oneLine(decisionLine(o))
+	line := cli.Printable(decisionLine(o)) // a reason is one line by itself
 	switch {
 	case o.Action == ramp.Up:
 		return paint.Green("▲ ") + line
