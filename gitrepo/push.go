@@ -43,7 +43,7 @@ func (r *Repo) Push(ctx context.Context, hash, branch, expect string) error {
 		// The server's reason is prose. Whether another push was faster, the
 		// branch itself says.
 		if now, lerr := r.remoteRef(ctx, cmd.Name); lerr == nil && now != cmd.Old {
-			return fmt.Errorf("pushing %s: %w: it is at %s now", branch, ErrMoved, short(now.String()))
+			return moved(branch, now)
 		}
 	}
 	return err
@@ -83,10 +83,7 @@ func (r *Repo) push(ctx context.Context, cmd *packp.Command) error {
 		return nil
 	}
 	if now != cmd.Old {
-		if now.IsZero() {
-			return fmt.Errorf("pushing %s: %w: it does not exist", branch, ErrMoved)
-		}
-		return fmt.Errorf("pushing %s: %w: it is at %s", branch, ErrMoved, short(now.String()))
+		return moved(branch, now)
 	}
 	req := packp.NewReferenceUpdateRequestFromCapabilities(refs.Capabilities)
 	req.Commands = []*packp.Command{cmd}
@@ -119,6 +116,13 @@ func (r *Repo) push(ctx context.Context, cmd *packp.Command) error {
 		return r.remote.explain(ctx, "pushing "+branch, err)
 	}
 	return nil
+}
+
+func moved(branch string, now plumbing.Hash) error {
+	if now.IsZero() {
+		return fmt.Errorf("pushing %s: %w: it does not exist", branch, ErrMoved)
+	}
+	return fmt.Errorf("pushing %s: %w: it is at %s", branch, ErrMoved, short(now.String()))
 }
 
 // refusal is the server's reason not to do as asked, or "".

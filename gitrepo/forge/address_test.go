@@ -104,11 +104,11 @@ func TestTheTokenFollowsNoRedirect(t *testing.T) {
 		t.Errorf("the redirect was followed with %v", req.Header)
 	}))
 	defer thief.Close()
-	for kind, first := range map[Kind][]exchange{GitHub: nil, GitLab: nil, Gitea: {giteaVersion}} {
+	for _, kind := range []Kind{GitHub, GitLab, Gitea} {
 		path := map[Kind]string{GitHub: "/api/v3/repos/acme/flags/pulls?base=main&per_page=100&state=open",
 			GitLab: "/api/v4/projects/acme%2Fflags/merge_requests?per_page=100&state=opened&target_branch=main", Gitea: giteaFind}[kind]
 		auth := map[Kind]string{GitHub: gitHubAuth, GitLab: gitLabAuth, Gitea: giteaAuth}[kind]
-		plan := first
+		var plan []exchange
 		for range attempts { // a refused redirect is an error of the network to the libraries
 			plan = append(plan, exchange{"GET", path, "", 302, map[string]string{"Location": thief.URL + "/x"}, ""})
 		}

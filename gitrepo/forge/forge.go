@@ -120,8 +120,7 @@ type backend interface {
 	merge(ctx context.Context, pr PullRequest, commit, message string) (Merged, error)
 }
 
-// Open finds out what forge it is. Except for a host whose name does not tell,
-// and Gitea's version, nothing is asked of it.
+// Open finds out what forge it is. Only a host whose name does not tell is asked.
 func Open(ctx context.Context, opt Options) (*Forge, error) {
 	at, err := parseAddress(opt.Repository, opt.Base)
 	if err != nil {
@@ -144,10 +143,7 @@ func Open(ctx context.Context, opt Options) (*Forge, error) {
 	case GitLab:
 		f.backend, err = newGitLab(client, at, opt.Token)
 	case Gitea:
-		err = f.retry(ctx, transient, func() error {
-			f.backend, err = newGitea(ctx, client, at, opt.Token)
-			return err
-		})
+		f.backend, err = newGitea(client, at, opt.Token)
 	default:
 		return nil, fmt.Errorf("forge %q is none of github, gitlab, gitea", kind)
 	}
@@ -253,8 +249,9 @@ func (f *Forge) create(ctx context.Context, p Proposal) (pr PullRequest, err err
 }
 
 // Merge merges a pull request whose head is commit, or has the forge do it once
-// its checks are through. The message is that of a squash; a merge commit has
-// the forge's own. It waits for a forge that is still finding out whether the
+// its checks are through. (Once it is queued, what others push to the branch
+// goes in with it: the forges see to that no more.) The message is that of a
+// squash; a merge commit has the forge's own. It waits for a forge that is still finding out whether the
 // pull request can be merged; then, ErrBlocked. ErrMoved when the head is
 // another commit.
 func (f *Forge) Merge(ctx context.Context, pr PullRequest, commit, message string) (Merged, error) {

@@ -14,13 +14,15 @@ type giteaForge struct {
 	owner, name string
 }
 
-func newGitea(ctx context.Context, client *http.Client, at address, token string) (backend, error) {
+func newGitea(client *http.Client, at address, token string) (backend, error) {
 	owner, name, err := at.owner()
 	if err != nil {
 		return nil, err
 	}
-	// The client asks for the server's version at once.
-	api, err := gitea.NewClient(at.base, gitea.SetHTTPClient(client), gitea.SetToken(token), gitea.SetContext(ctx))
+	// What is used here has been in Gitea for years. The client would ask for the
+	// version and refuse one that it cannot read, such as a build of one's own or
+	// some of Forgejo's.
+	api, err := gitea.NewClient(at.base, gitea.SetHTTPClient(client), gitea.SetToken(token), gitea.SetGiteaVersion(""))
 	if err != nil {
 		return nil, err
 	}
@@ -144,40 +146,50 @@ func (g *giteaForge) close(ctx context.Context, number int64) error {
 	return g.fault(res, err)
 }
 
-// merge leaves it to Gitea to merge now or once the checks are through. While
-// Gitea finds out whether it can, it answers 405, which the caller retries.
+// merge has Gitea merge once the checks are through, which it does by itself a
+// moment later where there are none. While Gitea finds out whether it can, it
+// answers 405, which the caller retries; and 409 where it was told before.
 func (g *giteaForge) merge(ctx context.Context, pr PullRequest, commit, message string) (Merged, error) {
 	g.api.SetContext(ctx)
-	now, res, err := g.api.GetPullRequest(g.owner, g.name, pr.Number)
-	if err != nil {
-		return "", g.fault(res, err)
-	}
-	switch {
-	case now.HasMerged:
-		return MergedNow, nil
-	case now.Head == nil || now.Head.Sha != commit:
-		return "", &apiError{status: http.StatusConflict, said: "its head is another commit"}
+	if now, err := g.mergeable(pr.Number, commit); err != nil || now.HasMerged {
+		return MergedNow, err
 	}
 	repo, res, err := g.api.GetRepo(g.owner, g.name)
 	if err != nil {
 		return "", g.fault(res, err)
 	}
-	opt := gitea.MergePullRequestOption{Style: giteaStyle(repo), HeadCommitId: commit, MergeWhenChecksSucceed: true}
+	opt := gitea.MergePullRequestOption{
+		Style: giteaStyle(repo), HeadCommitId: commit, MergeWhenChecksSucceed: true, DeleteBranchAfterMerge: new(true),
+	}
 	if opt.Style == gitea.MergeStyleSquash {
 		title, rest, _ := strings.Cut(message, "\n")
 		opt.Title, opt.Message = title, strings.TrimSpace(rest)
 	}
 	_, res, err = g.api.MergePullRequest(g.owner, g.name, pr.Number, opt)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", g.fault(res, err)
-	}
-	if err := answer(res.StatusCode, res.Header, "it is being checked, or a review or a check is missing"); err != nil {
-		return "", err
-	}
-	if res.StatusCode == http.StatusCreated {
+	case res.StatusCode == http.StatusConflict:
+		if now, err := g.mergeable(pr.Number, commit); err != nil || now.HasMerged {
+			return MergedNow, err
+		}
+		return MergedQueued, nil
+	case res.StatusCode == http.StatusCreated:
 		return MergedQueued, nil
 	}
-	return MergedNow, nil
+	return MergedNow, answer(res.StatusCode, res.Header, "it is being checked, or a review or a check is missing")
+}
+
+// mergeable looks whether the pull request's head is the commit still.
+func (g *giteaForge) mergeable(number int64, commit string) (*gitea.PullRequest, error) {
+	now, res, err := g.api.GetPullRequest(g.owner, g.name, number)
+	if err != nil {
+		return nil, g.fault(res, err)
+	}
+	if !now.HasMerged && (now.Head == nil || now.Head.Sha != commit) {
+		return nil, &apiError{status: http.StatusConflict, said: "its head is another commit"}
+	}
+	return now, nil
 }
 
 // giteaStyle is the first way to merge that the repository allows.

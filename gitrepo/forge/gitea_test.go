@@ -16,8 +16,6 @@ const (
 	giteaEmpty = `"base":"","assignee":"","assignees":null,"milestone":0,"labels":null,"due_date":null,"unset_due_date":null,"allow_maintainer_edit":null`
 )
 
-var giteaVersion = exchange{"GET", "/api/v1/version", "", 0, nil, `{"version":"1.26.4"}`}
-
 func giteaPR(number, headRepo int, more string) string {
 	return fmt.Sprintf(`{"number":%d,"html_url":"https://gt.example/%[1]d","title":"Ramp receipts to 20 %%","body":"| a | b |\n|---|---|\n",
 		"labels":[{"id":1,"name":"rampart"},{"id":2,"name":"ramp"}],"base":{"ref":"main","repo_id":1},"head":{"ref":"rampart/ramp-prod","sha":"abc","repo_id":%d}%s}`, number, headRepo, more)
@@ -25,7 +23,7 @@ func giteaPR(number, headRepo int, more string) string {
 
 func TestGiteaOpensAndUpdatesInPlace(t *testing.T) {
 	bare := strings.Replace(giteaPR(7, 1, ""), `{"id":1,"name":"rampart"},{"id":2,"name":"ramp"}`, "", 1)
-	f := newFake(t, giteaAuth, giteaVersion,
+	f := newFake(t, giteaAuth,
 		exchange{"GET", giteaFind, "", 0, nil, "[" + giteaPR(3, 2, "") + "]"}, // a fork's
 		// Gitea says 404 until it has seen the branch that was pushed.
 		exchange{"POST", giteaRepo + "/pulls", giteaPost, 404, nil, `{"message":"could not find the branch"}`},
@@ -50,7 +48,7 @@ func TestGiteaOpensAndUpdatesInPlace(t *testing.T) {
 
 func TestGiteaLabelsThatMayNotBeMade(t *testing.T) {
 	bare := strings.Replace(giteaPR(7, 1, ""), `{"id":1,"name":"rampart"},{"id":2,"name":"ramp"}`, "", 1)
-	f := newFake(t, giteaAuth, giteaVersion,
+	f := newFake(t, giteaAuth,
 		exchange{"GET", giteaFind, "", 0, nil, "[" + bare + "]"},
 		exchange{"GET", giteaRepo + "/labels?limit=50&page=1", "", 0, nil, `[{"id":1,"name":"rampart"}]`},
 		exchange{"POST", giteaRepo + "/labels", `{"name":"ramp","color":"#5319e7","description":"","exclusive":false,"is_archived":false}`, 403, nil, `{"message":"no"}`},
@@ -68,7 +66,7 @@ func TestGiteaMerge(t *testing.T) {
 	squash := exchange{"GET", giteaRepo, "", 0, nil, `{"allow_squash_merge":true}`}
 	post := func(style, title, message string, status int) exchange {
 		return exchange{"POST", giteaRepo + "/pulls/7/merge", fmt.Sprintf(`{"Do":%q,"MergeCommitID":"","MergeTitleField":%q,"MergeMessageField":%q,
-			"force_merge":false,"head_commit_id":"abc","merge_when_checks_succeed":true}`, style, title, message), status, nil, ""}
+			"force_merge":false,"delete_branch_after_merge":true,"head_commit_id":"abc","merge_when_checks_succeed":true}`, style, title, message), status, nil, ""}
 	}
 	merged := get
 	merged.answer = giteaPR(7, 1, `,"merged":true`)
@@ -84,11 +82,13 @@ func TestGiteaMerge(t *testing.T) {
 		"squash":              {[]exchange{get, squash, post("squash", "m", "Op-Id: 1", 200)}, MergedNow, nil},
 		"merged already":      {[]exchange{merged}, MergedNow, nil},
 		"another head":        {[]exchange{moved}, "", ErrMoved},
-		"moved in between":    {[]exchange{get, repo, post("merge", "", "", 409)}, "", ErrMoved},
+		"moved in between":    {[]exchange{get, repo, post("merge", "", "", 409), moved}, "", ErrMoved},
+		"queued already":      {[]exchange{get, repo, post("merge", "", "", 409), get}, MergedQueued, nil},
+		"merged in between":   {[]exchange{get, repo, post("merge", "", "", 409), merged}, MergedNow, nil},
 		"may not":             {[]exchange{get, repo, post("merge", "", "", 403)}, "", ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFake(t, giteaAuth, append([]exchange{giteaVersion}, c.plan...)...)
+			f := newFake(t, giteaAuth, c.plan...)
 			got, err := f.open(Gitea, "acme/flags").Merge(t.Context(), PullRequest{Number: 7}, "abc", "m\n\nOp-Id: 1\n")
 			if got != c.want || !errors.Is(err, c.err) {
 				t.Errorf("%q, %v; want %q, %v", got, err, c.want, c.err)
@@ -96,7 +96,7 @@ func TestGiteaMerge(t *testing.T) {
 		})
 	}
 	t.Run("a review is missing", func(t *testing.T) {
-		plan := []exchange{giteaVersion}
+		var plan []exchange
 		for range attempts {
 			plan = append(plan, get, repo, post("merge", "", "", 405))
 		}
@@ -109,7 +109,7 @@ func TestGiteaMerge(t *testing.T) {
 }
 
 func TestGiteaListAndClose(t *testing.T) {
-	f := newFake(t, giteaAuth, giteaVersion,
+	f := newFake(t, giteaAuth,
 		exchange{"GET", giteaFind, "", 0, map[string]string{"Link": `<HOST/x?page=2>; rel="next",<HOST/x?page=2>; rel="last"`}, "[" + giteaPR(7, 1, "") + "]"},
 		exchange{"GET", strings.Replace(giteaFind, "page=1", "page=2", 1), "", 0, nil, "[" + giteaPR(5, 1, "") + "]"},
 		exchange{"POST", giteaRepo + "/issues/5/comments", `{"body":"Superseded."}`, 201, nil, `{}`},
