@@ -118,17 +118,18 @@ func TestALostStoreIsNotTheSameAsNoFlags(t *testing.T) {
 	eventually(t, "the event", func() bool { return got.count(client.Recovered) == 1 })
 }
 
-// TestFaults kills, pauses, flushes, and replaces Redis while decisions go on:
-// none waits, and none flips to a default.
+// TestFaults kills, pauses, flushes, replaces and cuts off Redis while decisions
+// go on: none waits, and none flips to a default.
 func TestFaults(t *testing.T) {
 	w := newWorld(t)
 	w.apply(spec("flags-v1", `{"pct":100,"tenants":{"off":{"enabled":false}}}`))
-	c := w.open(client.Options{Poll: 50 * time.Millisecond})
+	net := newCable(t, w.redis.Addr())
+	c := w.open(client.Options{Poll: 50 * time.Millisecond, Sources: []client.Source{client.Redis(redisstore.Options{URL: "redis://" + net.address})}})
 	var wrong, made atomic.Int64
 	var slowest atomic.Int64
 	stop := make(chan struct{})
 	var deciding sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		deciding.Go(func() {
 			for {
 				select {
@@ -136,12 +137,12 @@ func TestFaults(t *testing.T) {
 					return
 				default:
 				}
-				for range 1000 {
+				for range 100 {
 					if !c.Enabled("receipts", "acme", "u") || c.Enabled("receipts", "off", "u") {
 						wrong.Add(1)
 					}
 				}
-				made.Add(2000)
+				made.Add(200)
 				start := time.Now()
 				_ = c.Snapshot()
 				slowest.Store(max(slowest.Load(), int64(time.Since(start))))
@@ -169,6 +170,8 @@ func TestFaults(t *testing.T) {
 	step("another environment", func() {
 		w.redis.CLI("HSET", "flags:v1:meta", "environment", "staging", "generation", "99", "digest", "sha256:00")
 	}, w.redis.Flush)
+	step("cable", net.cut, func() { net.mend(); w.redis.Flush() })
+	step("silence", net.hush, func() { net.cut(); net.mend(); w.redis.Flush() })
 	close(stop)
 	deciding.Wait()
 	if wrong.Load() > 0 || made.Load() == 0 {
