@@ -29,6 +29,8 @@ type pushed struct {
 	path string
 	now  func() time.Time
 	spec func() *reconciler.Live // whose tenants and features are always welcome
+	// held hears of each ramp that is held anew. Nil means nobody.
+	held func(decision)
 
 	mu   sync.Mutex
 	data pushedData
@@ -252,6 +254,9 @@ func (p *pushed) postDecisions(w http.ResponseWriter, r *http.Request) {
 			d.Since = before.Since
 		}
 		p.data.Decisions[key] = d
+		if p.held != nil && d.Action == "hold" && d.Code != "target" && d.Since.Equal(body.At) {
+			p.held(d)
+		}
 	}
 	p.dropGone()
 	if !p.kept(w) {

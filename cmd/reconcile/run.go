@@ -51,6 +51,12 @@ func (a *app) run(ctx context.Context, w web) error {
 	if a.json {
 		rec = jsonRecorder{a}
 	}
+	told, err := w.notifier(log, reg)
+	if err != nil {
+		return err
+	}
+	defer told.Close()
+	rec = told.Recorder(rec)
 	a.writes = true
 	o, err := a.open(ctx, log, rec, reg)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/notify"
 	"github.com/rampart-flags/rampart/reconciler"
 )
 
@@ -24,10 +25,15 @@ import (
 type web struct {
 	listen     string
 	allowHosts []string
+	notify     string
+	link       string
+	told       *notify.Notifier
 }
 
 func (w *web) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.listen, "listen", "127.0.0.1:8080", `the `+"`ADDRESS`"+` to serve on; "off" for none`)
+	cmd.Flags().StringVar(&w.notify, "notify", "", "a `FILE` that says whom to tell of generations, refusals, drift and holds (docs/notifications.md)")
+	cmd.Flags().StringVar(&w.link, "console-url", "", "the `URL` of the console as others reach it, for links in notifications")
 	cmd.Flags().StringSliceVar(&w.allowHosts, "allow-host", nil, "further host `NAME`s that requests may come in under")
 }
 
@@ -35,6 +41,25 @@ const (
 	maxBody   = 64 << 10
 	maxHeader = 16 << 10
 )
+
+// notifier tells those whom the settings name, nobody where they name none. The caller closes it.
+func (w *web) notifier(log *slog.Logger, reg prometheus.Registerer) (*notify.Notifier, error) {
+	opt := notify.Options{Link: w.link, Log: log, Metrics: reg}
+	if w.notify != "" {
+		src, err := os.ReadFile(w.notify)
+		if err != nil {
+			return nil, fmt.Errorf("reading whom to notify: %w", err)
+		}
+		if opt.Targets, err = notify.ParseTargets(w.notify, src); err != nil {
+			return nil, cli.Exit(cli.ExitUsage, cli.Hint(err, `want [{"name": "ops", "type": "slack", "url_file": "…"}]`))
+		}
+	}
+	var err error
+	if w.told, err = notify.Open(opt); err != nil {
+		return nil, cli.Exit(cli.ExitUsage, err)
+	}
+	return w.told, nil
+}
 
 // server is a web server that runs beside the reconciler.
 type server struct {
@@ -56,7 +81,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 	if err != nil {
 		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
 	}
-	mux, closeAll, err := routes(ctx, log, a, o, reg, guard)
+	mux, closeAll, err := w.routes(ctx, log, a, o, reg, guard)
 	if err != nil {
 		l.Close()
 		return nil, err
@@ -99,11 +124,16 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 }
 
 // routes are all that run serves. docs/reconcile.md lists them.
-func routes(ctx context.Context, log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *guard) (http.Handler, func(), error) {
+func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *guard) (http.Handler, func(), error) {
 	mux := http.NewServeMux()
 	told, err := openPushed(o.dir, reg, o.Live)
 	if err != nil {
 		return nil, nil, err
+	}
+	if w.told != nil {
+		told.held = func(d decision) {
+			w.told.Tell(notify.HeldRamp(o.Status().Environment, d.Feature, d.Tenant, d.Code, d.Reason, d.At, w.link))
+		}
 	}
 	told.routes(mux, g)
 	ledger := ""

@@ -142,7 +142,9 @@ func TestAlertsFireAndClear(t *testing.T) {
 	w := worldtest.New(t)
 	notary := startNotary(t)
 	w.Args = []string{"--notary", "local=" + notary}
-	clean := func(version, pct string) string { return strings.Replace(specOf(version, pct), "ada@example.org", "ada", 1) }
+	clean := func(version, pct string) string {
+		return strings.Replace(specOf(version, pct), "ada@example.org", "ada", 1)
+	}
 	w.Commit(clean("flags-v1", "10"), "alice", "Begin")
 	w.Start()
 	w.AwaitGeneration(1)

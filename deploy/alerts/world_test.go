@@ -3,9 +3,14 @@
 package alerts
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +43,22 @@ func startNotary(t *testing.T) string {
 func busy(t *testing.T) *worldtest.World {
 	t.Helper()
 	w := worldtest.New(t)
-	w.Args = []string{"--notary", "local=" + startNotary(t)}
+	var mu sync.Mutex
+	told := map[string]int{}
+	people := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var m struct{ Kind string }
+		if json.NewDecoder(r.Body).Decode(&m) == nil {
+			mu.Lock()
+			told[m.Kind]++
+			mu.Unlock()
+		}
+	}))
+	t.Cleanup(people.Close)
+	targets := filepath.Join(t.TempDir(), "notify.json")
+	if err := os.WriteFile(targets, []byte(`[{"name":"people","type":"webhook","url":"`+people.URL+`"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Args = []string{"--notary", "local=" + startNotary(t), "--notify", targets}
 	w.Commit(specOf("flags-v1", "10"), "alice", "Begin")
 	w.Start()
 	w.AwaitGeneration(1)
@@ -55,7 +75,15 @@ func busy(t *testing.T) *worldtest.World {
 			t.Fatalf("%s: %d %s", path, code, answer)
 		}
 	}
-	flagtest.Eventually(t, "the notary to confirm", func() bool { return strings.Contains(scrape(t, w), `rampart_anchor_confirmed_receipts{notary="local"}`) })
+	w.Redis.CLI("DEL", "flags:v1:receipts:acme")
+	flagtest.Eventually(t, "people to be told of two generations, a refusal, a repair and a hold", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return told["generation"] == 2 && told["refusal"] == 1 && told["drift"] == 1 && told["hold"] == 1
+	})
+	flagtest.Eventually(t, "the notary to confirm", func() bool {
+		return strings.Contains(scrape(t, w), `rampart_anchor_confirmed_receipts{notary="local"}`)
+	})
 	flagtest.Eventually(t, "the search for personal data", func() bool { return strings.Contains(scrape(t, w), `rampart_pii_findings{kind="email"} 1`) })
 	return w
 }
