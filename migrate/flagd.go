@@ -57,7 +57,11 @@ func importFlagd(b *builder, data []byte) error {
 		if targeting, ok := f.Targeting.(map[string]any); ok && len(targeting) > 0 {
 			g.targeting(targeting, &out)
 		}
-		out.enabled = f.State != "DISABLED"
+		if f.State == "DISABLED" {
+			out.offForAll()
+		} else {
+			out.enabled = true
+		}
 		b.redrawn(m.name, out.pct)
 		b.add(m.name, out)
 	}

@@ -56,11 +56,14 @@ func importGoff(b *builder, data []byte) error {
 		} else {
 			out.rule = goffServe(b, name, on, *f.DefaultRule)
 		}
-		out.enabled = !f.Disable
+		out.enabled = true
 		for _, r := range f.Targeting {
 			if !r.Disable {
 				goffTarget(b, name, on, r, &out)
 			}
+		}
+		if f.Disable {
+			out.offForAll()
 		}
 		if len(f.Scheduled) > 0 || f.Experiment != nil {
 			b.note(name, Lost, "its schedule or experiment: what it serves now came along, what it would serve later did not")

@@ -157,8 +157,8 @@ func ldFeature(b *builder, f ldFlag, env ldEnvironment, on map[int]bool) feature
 			b.note(f.Key, Lost, "rule %d: a list of users or a tenant cannot say it", i+1)
 		}
 	}
-	for i := range out.tenants {
-		out.tenants[i].enabled = out.enabled
+	if !out.enabled {
+		out.offForAll()
 	}
 	return out
 }

@@ -125,6 +125,14 @@ func (f *feature) listFirst(users []string) {
 	}
 }
 
+// offForAll is for a switch that stands above every rule: no tenant's rule turns anybody on.
+func (f *feature) offForAll() {
+	f.enabled = false
+	for i := range f.tenants {
+		f.tenants[i].enabled = false
+	}
+}
+
 // keptOff is for a rule that keeps somebody off whom a spec would turn on. Off is the only safe reading.
 func (b *builder) keptOff(flag string, f *feature, format string, args ...any) {
 	b.note(flag, Lost, format+"; so that nobody is turned on by this import, it is off here until somebody has looked", args...)
@@ -168,10 +176,7 @@ func (b *builder) add(theirs string, f feature) {
 	}
 	f.rule = b.settle(theirs, name, f.rule)
 	if f.locked {
-		f.enabled = false
-		for i := range f.tenants {
-			f.tenants[i].enabled = false
-		}
+		f.offForAll()
 	}
 	kept := f.tenants[:0]
 	for _, t := range f.tenants {

@@ -47,18 +47,24 @@ func importUnleash(b *builder, data []byte) error {
 	if doc.Features == nil {
 		return fmt.Errorf(`no "features" in it`)
 	}
-	enabled, seen := map[string]bool{}, map[string]bool{}
+	enabled, seen, there := map[string]bool{}, map[string]bool{}, []string{}
 	for _, e := range doc.Environments {
 		env := e.Environment
 		if env == "" {
 			env = e.Name
+		}
+		if !slices.Contains(there, env) {
+			there = append(there, env)
 		}
 		if b.opt.Environment == "" || env == b.opt.Environment {
 			enabled[e.FeatureName], seen[env] = e.Enabled, true
 		}
 	}
 	if len(seen) > 1 {
-		return fmt.Errorf("it has several environments: say which with --source-environment")
+		return fmt.Errorf("it has several environments: say which with --source-environment: it has %s", strings.Join(there, ", "))
+	}
+	if len(seen) == 0 && len(there) > 0 {
+		return fmt.Errorf("it has no environment %q: it has %s", b.opt.Environment, strings.Join(there, ", "))
 	}
 	for _, f := range doc.Features {
 		if f.Archived {
