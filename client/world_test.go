@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -175,5 +174,3 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	flagtest.Eventually(t, what, cond)
 }
-
-func background() context.Context { return context.Background() }

@@ -23,7 +23,6 @@ type rendered struct {
 	// ready[i] holds the answers about the i-th feature by name, by its own entry.
 	ready [][outcomes]span
 	text  []byte
-	bulk  int // length of an answer about all features, as a guess for the next
 }
 
 // span is a part of rendered.text; empty when the outcome cannot be.

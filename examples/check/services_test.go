@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -126,6 +127,44 @@ func TestNode(t *testing.T) {
 	if d := ask("receipts", "initech", "u"); d.Value || d.ErrorCode == "" {
 		t.Errorf("while nobody can be asked: %+v", d)
 	}
+}
+
+// TestNodeAsksTheReconciler asks the reconciler itself, while people commit.
+func TestNodeAsksTheReconciler(t *testing.T) {
+	dir := npm(t, "../node")
+	flagtest.Need(t, "git")
+	repo := flagtest.Repo(t)
+	repo.CommitFile("specs/flags.json", sample(0), "first flags")
+	repo.Push()
+	s := newStore(t)
+	r := start(t, false, "", nil, build(t, "../../cmd/reconcile"), "run", "--repo", repo.URL(), "--insecure-accept-unsigned",
+		"--redis", s.redis.URL(), "--listen", "127.0.0.1:0", "--interval", "100ms", "--state-dir", t.TempDir())
+	base := r.await("reconcile to serve", regexp.MustCompile(`listen=(127\.0\.0\.1:\d+)`))
+	p := start(t, true, dir, []string{"OFREP_URL=http://" + base, "PORT=0"}, "node", "server.mjs")
+	ask := func() (d details) {
+		t.Helper()
+		r, err := http.NewRequest("GET", p.url+"/receipts", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Tenant-ID", "initech")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	flagtest.Eventually(t, "the first flags", func() bool { d := ask(); return d.ErrorCode == "" && !d.Value })
+	if d := ask(); d.FlagMetadata["generation"] != 1.0 || d.FlagMetadata["commit"] != repo.Head() {
+		t.Errorf("metadata %v", d.FlagMetadata)
+	}
+	repo.CommitFile("specs/flags.json", sample(100), "receipts for everybody")
+	repo.Push()
+	flagtest.Eventually(t, "the commit", func() bool { d := ask(); return d.Value && d.FlagMetadata["commit"] == repo.Head() })
 }
 
 // TestNodeSeesAnOutage asks an evaluate that has no flags.

@@ -89,16 +89,23 @@ func start(t *testing.T, wait bool, dir string, env []string, name string, args 
 		}
 	})
 	if wait {
-		flagtest.Eventually(t, name+" to listen", func() bool {
-			m := listening.FindStringSubmatch(p.output())
-			if m == nil {
-				return false
-			}
-			p.url = m[1]
-			return true
-		})
+		p.url = p.await(name+" to listen", listening)
 	}
 	return p
+}
+
+// await waits until the program has said something, and returns the part in parentheses.
+func (p *process) await(what string, pattern *regexp.Regexp) (part string) {
+	p.t.Helper()
+	flagtest.Eventually(p.t, what, func() bool {
+		m := pattern.FindStringSubmatch(p.output())
+		if m == nil {
+			return false
+		}
+		part = m[1]
+		return true
+	})
+	return part
 }
 
 func (p *process) kill() {
