@@ -30,6 +30,7 @@ var subcommands = []func(*app) *cobra.Command{
 	explainCommand,
 	explainRampCommand,
 	exportCommand,
+	fixPIICommand,
 	historyCommand,
 	importCommand,
 	initCommand,

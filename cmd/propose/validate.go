@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/pii"
 	"github.com/rampart-flags/rampart/schema"
 )
 
@@ -20,7 +22,10 @@ file:line:column, the JSON pointer, the defect, what to do. Without a FILE it ch
 spec; "-" is stdin. Exit 4 when anything is wrong.
 
 With a trust policy, given or found in the repository, that is checked too, and so are the rules that
-the policy makes for specs: its environment, and that older clients can read it.`,
+the policy makes for specs: its environment, and that older clients can read it.
+
+Personal data, such as an e-mail address among the cohorts, is warned of on stderr, with what to write
+instead (propose fix-pii writes it). A policy with "pii": "deny" makes it an error, "off" keeps silent.`,
 		Example: `  propose validate
   propose validate specs/flags.json --json
   git show main:specs/flags.json | propose validate -`,
@@ -49,12 +54,13 @@ type validateLine struct {
 	Features    int          `json:"features"`
 	Entries     int          `json:"entries"`
 	Errors      []defectLine `json:"errors"`
+	Personal    []pii.Hit    `json:"personal_data,omitempty"`
 }
 
 type defectLine struct {
 	File    string `json:"file"`
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
+	Line    int    `json:"line,omitzero"`
+	Column  int    `json:"column,omitzero"`
 	Pointer string `json:"pointer,omitempty"`
 	Problem string `json:"problem"`
 	Hint    string `json:"hint,omitempty"`
@@ -66,7 +72,9 @@ func (a *app) validate(path, policy string) error {
 	if err == nil {
 		line.Version, line.Environment, line.Digest = spec.Version, spec.Environment, spec.Digest()
 		line.Features, line.Entries = len(spec.Features()), spec.Len()
-		err = a.checkAgainstPolicy(spec, line.File, policy)
+		if err = a.checkAgainstPolicy(spec, line.File, policy); err == nil {
+			line.Personal, err = a.checkPersonal(spec, line.File, policy)
+		}
 	}
 	line.OK = err == nil
 	if a.json {
@@ -83,6 +91,25 @@ func (a *app) validate(path, policy string) error {
 	_, err = fmt.Fprintf(a.env.Stdout, "%s: ok, %s%s, %s, %s\n", line.File, spec.Version, environment,
 		counted(line.Features, "feature", "features"), counted(line.Entries, "entry", "entries"))
 	return err
+}
+
+// checkPersonal warns of personal data, and refuses it where the policy does.
+func (a *app) checkPersonal(spec *flags.Spec, file, policyPath string) ([]pii.Hit, error) {
+	policy, _, err := a.readTrust(policyPath)
+	if err != nil {
+		return nil, err
+	}
+	hits, mode := personalData(spec, policy)
+	if len(hits) == 0 || mode == "off" {
+		return nil, nil
+	}
+	if !a.json {
+		a.warnPersonal(file, hits)
+	}
+	if mode == "deny" {
+		return hits, deniedPersonal(file, hits, policy)
+	}
+	return hits, nil
 }
 
 // defects are err's parts for machines.
