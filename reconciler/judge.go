@@ -52,6 +52,7 @@ type content struct {
 	// problem says why src is not there: gitrepo.ErrNotExist, ErrNotRegular or ErrTooLarge;
 	// crowd, why bundles is not.
 	problem, crowd error
+	files          *reader // of the commit; nil where there is none to read
 }
 
 // court is everything that a judgement depends on beside the content. Judging is a
@@ -123,7 +124,7 @@ func (k court) transition(next *flags.Spec, signers []string, c content) ruling 
 	}
 	answer := k.policy.Authorize(trust.Request{
 		Previous: k.last, Next: next, Changes: changes, Signers: signers,
-		Now: k.now, Committed: c.commit.When, LastUp: k.history.lastRaised,
+		Now: k.now, Committed: c.commit.When, LastUp: k.history.lastRaised, Proof: k.proof(c, next),
 	})
 	return r.with(answer, accepted)
 }

@@ -135,7 +135,7 @@ func (r *Reconciler) paths() []string { return []string{r.cfg.path(), r.cfg.path
 // load reads what a commit holds. An error is trouble; what the commit itself is to
 // blame for stands in the content.
 func (r *Reconciler) load(ctx context.Context, commit gitrepo.Commit) (content, error) {
-	c := content{commit: commit, path: r.cfg.path()}
+	c := content{commit: commit, path: r.cfg.path(), files: r.reader(ctx, commit.Hash)}
 	var err error
 	if c.blob, err = r.cfg.Repo.FileID(ctx, commit.Hash, c.path); err != nil && !errors.Is(err, gitrepo.ErrNotExist) && !errors.Is(err, gitrepo.ErrNotRegular) {
 		return content{}, err

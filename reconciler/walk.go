@@ -80,6 +80,9 @@ func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, e
 		if waiting != nil && r.code == NotAuthorized {
 			r = w.behind(waiting, c, r)
 		}
+		if c.files != nil && c.files.trouble != nil {
+			return journey{}, fmt.Errorf("reading commit %.12s: %w", commit.Hash, c.files.trouble)
+		}
 		j.head = &r
 		switch r.verdict {
 		case refused:

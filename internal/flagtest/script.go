@@ -1,6 +1,7 @@
 package flagtest
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,8 @@ type Stage struct {
 	Keys  map[string]*Key
 	Trust string // the policy's file
 
-	t testing.TB
+	t      testing.TB
+	digest string // of the newest evidence
 }
 
 // NewStage makes a stage with the signers alice, bob and bot, who stand in the policy,
@@ -94,6 +96,34 @@ func (s *Stage) Spec(version string, fields ...string) {
 	s.Repo.Write(specPath, head+"  \"features\": {\n"+strings.Join(features, ",\n")+"\n  }\n}\n")
 }
 
+// Evidence writes evidence beside the spec that was measured so long ago, signs it by name ("-": by
+// nobody), and returns its digest.
+func (s *Stage) Evidence(name string, age time.Duration, environment string) string {
+	s.t.Helper()
+	at := s.Repo.Now.Add(-age).UTC().Format(time.RFC3339)
+	src := fmt.Sprintf("{\"format\": \"ramp-evidence/v1\", \"environment\": %q, \"slo\": {\"generated_at\": %q, \"anchor_p95_ms\": 21}}\n", environment, at)
+	sum := sha256.Sum256([]byte(src))
+	path := fmt.Sprintf("specs/evidence/%x.json", sum)
+	s.Repo.Write(path, src)
+	if name != "-" {
+		s.Repo.Write(path+".sigstore.json", string(s.key(name).Bundle([]byte(src))))
+	}
+	return fmt.Sprintf("sha256:%x", sum)
+}
+
+// Step writes a spec whose one feature rose, decided so long ago on the evidence of that digest.
+func (s *Stage) Step(version, feature, from, to, digest string, age time.Duration) {
+	s.t.Helper()
+	at := s.Repo.Now.Add(-age).UTC().Format(time.RFC3339)
+	s.Repo.Write(specPath, fmt.Sprintf(`{
+  "version": %q,
+  "features": {
+    %q: {"pct": %s, "ramped": {"at": %q, "from": %s, "to": %s, "verdict": "green", "reason": "in a test", "evidence": %q}}
+  }
+}
+`, version, feature, to, at, from, to, digest))
+}
+
 // Land commits everything and pushes.
 func (s *Stage) Land(message string) string {
 	s.t.Helper()
@@ -119,6 +149,8 @@ type Word = func(ts *testscript.TestScript, neg bool, args []string)
 //	copy FILE                   write FILE as the spec
 //	sign NAME [SUFFIX]          sign the spec in the work tree (mallory stands in no policy)
 //	unsign [SUFFIX]             remove a bundle
+//	evidence NAME AGE [ENV]     write evidence measured AGE ago, signed by NAME ("-": by nobody)
+//	step VERSION FEATURE FROM TO [AGE]  write a spec that rose by that evidence, decided AGE ago
 //	link-spec PATH TARGET       make a symbolic link in the work tree
 //	land [MESSAGE]              commit everything and push
 //	git ARGS…                   stock git in the clone; "! git" must fail
@@ -141,6 +173,16 @@ func Words(at func(*testscript.TestScript) *Stage) map[string]Word {
 		"sign":   on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Sign(args[0], args[1:]...) }),
 		"unsign": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			ts.Check(os.Remove(filepath.Join(s.Repo.Dir, bundlePath(args))))
+		}),
+		"evidence": on(func(ts *testscript.TestScript, s *Stage, args []string) {
+			age, err := time.ParseDuration(args[1])
+			ts.Check(err)
+			s.digest = s.Evidence(args[0], age, strings.Join(args[2:], ""))
+		}),
+		"step": on(func(ts *testscript.TestScript, s *Stage, args []string) {
+			age, err := time.ParseDuration(append(args, "0s")[4])
+			ts.Check(err)
+			s.Step(args[0], args[1], args[2], args[3], s.digest, age)
 		}),
 		"link-spec": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			ts.Check(os.Symlink(args[1], filepath.Join(s.Repo.Dir, args[0])))
