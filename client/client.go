@@ -104,49 +104,61 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-// start opens one source after the other until one has flags: the next one when
-// the one before has failed for the first time or takes long.
+// start waits until a source has flags, or, with StartEmpty, leaves that to the
+// background. A preferred source that cannot be opened at all is an error.
 func (c *Client) start(ctx, running context.Context) error {
+	first, err := c.opts.Sources[0].open(c)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", c.opts.Sources[0].name, err)
+	}
+	if c.opts.StartEmpty {
+		c.loops.Go(func() { c.sequence(running, running, first) })
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.opts.wait())
 	defer cancel()
-	patience := c.opts.wait() / time.Duration(2*len(c.opts.Sources))
+	c.sequence(ctx, running, first)
+	c.await(ctx, func() bool { return c.serving < len(c.feeds) })
+	if c.ready() {
+		return nil
+	}
+	return c.notReady()
+}
+
+// sequence sets one source after the other to work until one has flags: the next
+// one when the one before has failed for the first time, or takes half of the
+// time that Open waits. A fallback must not serve for a moment, only because the
+// preferred source has much to read.
+func (c *Client) sequence(ctx, running context.Context, first feed) {
 	for rank, src := range c.opts.Sources {
-		f, err := src.open(c)
-		if err != nil {
-			return fmt.Errorf("opening %s: %w", src.name, err)
-		}
+		f := first
 		feedCtx, stop := context.WithCancel(running)
 		c.mu.Lock()
 		c.feeds[rank].name, c.feeds[rank].cancel = src.name, stop
 		c.mu.Unlock()
-		c.loops.Go(func() {
-			f.run(feedCtx, sink{c, rank})
-			if closer, ok := f.(interface{ close() }); ok {
-				closer.close()
+		to := sink{c, rank}
+		if rank > 0 {
+			var err error
+			if f, err = src.open(c); err != nil {
+				to.fail(fmt.Errorf("opening it: %w", err))
+				continue
 			}
-		})
-		if c.opts.StartEmpty {
-			continue
 		}
-		answered := func() bool { return c.serving < len(c.feeds) || c.feeds[rank].err != nil }
-		last := rank == len(c.opts.Sources)-1
-		if last {
-			answered = func() bool { return c.serving < len(c.feeds) }
-		}
-		short, stopShort := context.WithTimeout(ctx, patience)
-		if last {
-			short = ctx
-		}
-		c.await(short, answered)
-		stopShort()
-		if c.ready() {
-			return nil
+		c.loops.Go(func() { work(feedCtx, f, to) })
+		short, cancel := context.WithTimeout(ctx, c.opts.wait()/2)
+		c.await(short, func() bool { return c.serving < len(c.feeds) || c.feeds[rank].err != nil })
+		cancel()
+		if c.ready() || ctx.Err() != nil {
+			return
 		}
 	}
-	if c.opts.StartEmpty {
-		return nil
+}
+
+func work(ctx context.Context, f feed, to sink) {
+	f.run(ctx, to)
+	if closer, ok := f.(interface{ close() }); ok {
+		closer.close()
 	}
-	return c.notReady()
 }
 
 // await waits until cond holds, which is asked with the lock held.

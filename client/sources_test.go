@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,6 +111,28 @@ func TestOpenSaysWhatEachSourceSaid(t *testing.T) {
 	}
 }
 
+// TestAFallbackDoesNotServeForAMoment opens clients on a store that has much to
+// read, and listens for what serves first.
+func TestAFallbackDoesNotServeForAMoment(t *testing.T) {
+	w := newWorld(t)
+	w.apply(manyTenants("flags-v1", 20_000, false))
+	for _, empty := range []bool{false, true} {
+		c := w.open(client.Options{StartEmpty: empty, Sources: []client.Source{
+			client.Redis(redisstore.Options{URL: w.redis.URL()}), client.JSON(`{"receipts:__default__":{"enabled":true}}`),
+		}})
+		if err := c.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := c.Snapshot().Source; s != "redis" {
+			t.Errorf("StartEmpty %v: %q serves first", empty, s)
+		}
+	}
+	// One that cannot be opened is no reason not to start, nor is it silent.
+	w.redis.Kill()
+	c := w.open(client.Options{StartEmpty: true, Sources: []client.Source{client.Redis(redisstore.Options{URL: w.redis.URL()}), client.JSON(`{`)}})
+	eventually(t, "both to fail", func() bool { return len(c.Status().Errors) == 2 })
+}
+
 func TestStartEmpty(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(client.Options{StartEmpty: true, Poll: 50 * time.Millisecond})
@@ -171,8 +194,26 @@ func TestAFileIsWatched(t *testing.T) {
 	eventually(t, "the mended file", func() bool { _, stale := c.Stale(); return !stale && !c.Enabled("receipts", "acme", "u") })
 }
 
+// lockedBuffer is a log that others may still write to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func TestForcedFeatures(t *testing.T) {
-	var log bytes.Buffer
+	var log lockedBuffer
 	c := open(t, client.Options{
 		Sources: []client.Source{client.Static([]byte(`{"version":"v1","features":{"receipts":{"pct":100},"new-checkout.v2":{"pct":0}}}`))},
 		Environ: []string{"RAMPART_FORCE_RECEIPTS=off", "RAMPART_FORCE_NEW_CHECKOUT_V2=on", "RAMPART_FORCE_NOT_THERE_YET=ON"},
