@@ -18,19 +18,15 @@ import (
 func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence string) []flags.EditOp {
 	var ops []flags.EditOp
 	moved := make(map[flags.Key]bool, len(all))
-	tenants, features := 0, 0
+	steps := 0
 	for i := range all {
 		if o := &all[i]; o.Moves() {
 			moved[o.Key()] = o.Action != Hold
-			if o.Tenant == flags.DefaultTenant {
-				features++
-			} else {
-				tenants++
-			}
+			steps++
 		}
 	}
-	form := formFor(spec.Bytes(), features, tenants)
-	ops = make([]flags.EditOp, 0, 3*(features+tenants))
+	form := formFor(spec.Bytes(), all)
+	ops = make([]flags.EditOp, 0, 3*steps)
 	for i := range all {
 		o := &all[i]
 		if !o.Moves() {
@@ -68,22 +64,35 @@ const (
 	wordy           // and verdict and reason
 )
 
-// formFor is the fullest form that the document surely has room for.
-func formFor(src []byte, features, tenants int) form {
+// formFor is the fullest form that the document has room for. It adds up what the records will take,
+// laid out as the document is.
+func formFor(src []byte, all []Outcome) form {
 	const (
-		limit    = 32<<20 - 64<<10 // flags.Decode's, and some room for what else changes
-		wordyLen = 330             // of a typical record, its entry's version included
-		briefLen = 210
-		bareLen  = 120
+		limit   = 32<<20 - 128<<10 // flags.Decode's, and some room for what else changes
+		version = len(`"version": "v1+ramp.12345",`)
+		record  = len(`"ramped": { },`) + len(`"at": "2026-11-22T04:07:00Z",`) + len(`"from": 12.345,`) + len(`"to": 12.345`)
+		digest  = len(`,"evidence": "sha256:`) + 64 + len(`"`)
+		words   = len(`,"verdict": "green","reason": ""`)
 	)
 	margin := indentOf(src)
-	room := limit - len(src) - features*(wordyLen+9*margin)
+	room := limit - len(src)
+	tenants, said := 0, 0
+	for i := range all {
+		switch o := &all[i]; {
+		case !o.Moves():
+		case o.Tenant == flags.DefaultTenant:
+			room -= version + record + digest + words + len(o.Reason) + 9*margin
+		default:
+			tenants++
+			said += len(o.Reason)
+		}
+	}
 	switch {
-	case tenants*(wordyLen+9*margin) <= room:
+	case tenants*(version+record+digest+words+9*margin)+said <= room:
 		return wordy
-	case tenants*(briefLen+7*margin) <= room:
+	case tenants*(version+record+digest+7*margin) <= room:
 		return brief
-	case tenants*(bareLen+6*margin) <= room:
+	case tenants*(version+record+6*margin) <= room:
 		return bare
 	}
 	return unrecorded
@@ -109,7 +118,7 @@ func indentOf(src []byte) int {
 	if most == 0 {
 		return 0
 	}
-	return most + 4 // a record's members lie one level deeper
+	return most
 }
 
 // followers stamps the tenants that follow the feature's percentage under a version of their own.

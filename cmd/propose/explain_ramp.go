@@ -265,7 +265,7 @@ func (d *derivation) compareBytes(out []ramp.Outcome) {
 			}
 		}
 	}
-	src, err := flags.Edit(d.was.Bytes(), rampEdits(d.was, d.was, kept, d.rec.Created, version, d.rec.Now, d.digest))
+	src, err := editMany(d.was.Bytes(), rampEdits(d.was, d.was, kept, d.rec.Created, version, d.rec.Now, d.digest))
 	if err != nil {
 		d.trouble = append(d.trouble, "making the spec again: "+err.Error())
 		return
