@@ -28,6 +28,8 @@ type metrics struct {
 	entries        prometheus.Gauge
 	condition      *prometheus.GaugeVec // type
 	recordFailures prometheus.Counter
+	personal       *prometheus.CounterVec // kind
+	suspended      prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -64,7 +66,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		written:        counters("rampart_entries_written_total", "Entries written to the store: set, deleted.", "op"),
 		entries:        gauge("rampart_entries", "Entries of the newest accepted spec."),
 		condition:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "rampart_condition", Help: "1 when the condition is true, 0 when false, -1 when unknown."}, []string{"type"}),
+		personal:       counters("rampart_pii_findings_total", "Personal data that accepted changes brought, by kind, where the policy only warns of it.", "kind"),
 		recordFailures: counter("rampart_record_failures_total", "Events that could not be recorded."),
+		suspended:      gauge("rampart_suspended", "1 while a person has suspended reconciling: nothing new from git is accepted."),
 	}
 	// Series that alerts watch exist from the start: a rate needs a first value.
 	for vec, values := range map[*prometheus.CounterVec][]string{
@@ -77,7 +81,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.passes, m.phase, m.commits, m.generation, m.liveGeneration, m.headLive, m.lastSuccess, m.commitToLive,
-			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.recordFailures)
+			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended)
 	}
 	return m
 }
@@ -107,6 +111,7 @@ func (m *metrics) show(s *Status) {
 		}
 	}
 	set(m.headLive, s.HeadLive)
+	set(m.suspended, s.Suspended != nil)
 	if s.Verified != nil {
 		m.generation.Set(float64(s.Verified.Generation))
 		m.entries.Set(float64(s.Verified.Entries))

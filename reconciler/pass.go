@@ -37,12 +37,13 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	r.events, r.store.drifted, r.source.fresh = nil, false, false
 	before := r.status.clone()
 
+	suspended := r.heedSuspension(ctx)
 	trustErr := r.readTrust()
 	storeErr := r.timed("heal", func() error { return r.heal(ctx) })
 	var head string
-	gitErr := r.timed("observe", func() (err error) { head, err = r.observe(ctx, patience); return err })
+	gitErr := r.timed("observe", func() (err error) { head, err = r.observeUntil(ctx, patience); return err })
 	var walkErr error
-	if head != "" && ctx.Err() == nil {
+	if head != "" && !suspended && ctx.Err() == nil {
 		walkErr = r.advance(ctx, head)
 	}
 	if storeErr == nil && r.target != nil && !r.isApplied() && ctx.Err() == nil {
@@ -78,10 +79,13 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 	s.LastPass = now
 	s.Passes++
 	isLive := r.target != nil && r.store.spec == r.target.spec
-	s.HeadLive = isLive && r.source.newest == nil && r.source.head != ""
+	unread := r.unread()
+	s.HeadLive = isLive && r.source.newest == nil && r.source.head != "" && !unread
 	switch {
 	case s.HeadLive:
 		s.set(now, CondReady, True, CodeLive, "")
+	case isLive && unread:
+		s.set(now, CondReady, True, Held, s.Suspended.String())
 	case isLive && r.source.newest != nil:
 		s.set(now, CondReady, True, Held, r.source.newest.message)
 	case isLive:
@@ -112,7 +116,7 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		r.saveCursor()
 	}
 	return Result{
-		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil, Status: r.Status(),
+		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil || unread, Status: r.Status(),
 	}
 }
 
@@ -178,6 +182,9 @@ func (r *Reconciler) pause(err error) time.Duration {
 	}
 	sooner(r.source.due)
 	sooner(r.source.retry)
+	if s := r.status.Suspended; s != nil {
+		sooner(s.Until)
+	}
 	if r.source.fetch != nil {
 		wait = min(wait, backoffMin)
 	}

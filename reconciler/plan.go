@@ -63,6 +63,10 @@ func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
 	}
 	p := &Plan{Format: planFormat, Commits: []PlannedCommit{}, Changes: []flags.Change{}, Set: []string{}, Delete: []string{}}
 	want, err := r.foresee(ctx, p, head, live.Meta)
+	if s, serr := readSuspension(r.cfg.Dir); serr == nil && s != nil && r.target != nil && len(p.Commits) > 0 && (s.Until.IsZero() || r.now().Before(s.Until)) {
+		p.Stopped = &Refusal{Commit: head, Code: Held, Message: s.String(), Hint: "reconcile resume", Since: s.Since}
+		p.To, want, p.HeadLive = r.mark(r.target), r.target.spec, false
+	}
 	if err != nil || want == nil {
 		return p, err
 	}
@@ -97,7 +101,7 @@ func (r *Reconciler) observeForPlan(ctx context.Context) (string, error) {
 		patience = r.cfg.interval()
 	}
 	r.hurried.Store(true)
-	head, err := r.observe(ctx, patience)
+	head, err := r.observeUntil(ctx, patience)
 	if head != "" && errors.Is(err, errStillFetching) {
 		err = nil
 	}

@@ -94,7 +94,8 @@ type Reconciler struct {
 	beside  sync.WaitGroup // what Run does beside its passes
 	hints   hints
 	hurried atomic.Bool
-	looping atomic.Bool // Run is at it
+	looping atomic.Bool  // Run is at it
+	urgent  atomic.Int32 // commands of a person that wait for mu
 	shown   atomic.Pointer[Status]
 	live    atomic.Pointer[Live]
 
@@ -172,7 +173,7 @@ func (r *Reconciler) begin() {
 	s.Namespace, s.Repo, s.Branch = r.cfg.Store.Namespace(), r.cfg.Repo.Address(), r.cfg.Branch
 	s.Path, s.Reconciler, s.Software = r.cfg.path(), r.cfg.name(), r.cfg.Software
 	if old := r.cursor.Status; old != nil {
-		s.LastSuccess, s.Drift = old.LastSuccess, old.Drift
+		s.LastSuccess, s.Drift, s.Suspended = old.LastSuccess, old.Drift, old.Suspended
 	}
 	r.source.refused = map[string]quarantined{}
 	for _, q := range r.cursor.Refused {

@@ -27,6 +27,8 @@ type Status struct {
 	Refused    []Refusal   `json:"refused,omitempty"`  // between the last accepted commit and HEAD, newest last
 	Deferred   []Refusal   `json:"deferred,omitempty"` // with NotBefore
 	Drift      DriftTotals `json:"drift"`
+	// Suspended is nil unless a person told the reconciler to take nothing new from git.
+	Suspended *Suspension `json:"suspended,omitempty"`
 
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	LastPass    time.Time `json:"last_pass,omitzero"`       // the last pass, however it ended

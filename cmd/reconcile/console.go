@@ -32,7 +32,8 @@ func newConsole(log *slog.Logger, a *app, o *opened, told *pushed) (*console.Con
 				Approval: d.Approval, Until: d.Until, At: d.At, PullRequest: webAddress(d.PullRequest)}, ok
 		},
 		Commit:  commitAddress(a.repo),
-		Actions: []console.Action{{Name: "Look at git now", Path: "/admin/reconcile"}},
+		Actions: []console.Action{{Name: "Look at git now", Path: "/admin/reconcile"},
+			{Name: "Suspend", Path: "/admin/suspend"}, {Name: "Resume", Path: "/admin/resume"}},
 	}
 	if o.ledger != nil {
 		opt.Ledger, opt.Anchors = o.ledger.dir, o.ledger.anchors.State

@@ -58,6 +58,9 @@ func (silent) Outcome(context.Context, reconciler.Event) error { return nil }
 func verdictOf(res reconciler.Result, err error, path string) error {
 	if res.Refused && res.Status != nil {
 		s := res.Status
+		if s.Suspended != nil {
+			return cli.Exit(cli.ExitRefused, errors.Join(cli.Hint(fmt.Errorf("%s: nothing new from git is taken", s.Suspended), "reconcile resume"), err))
+		}
 		all := append(append([]reconciler.Refusal{}, s.Deferred...), s.Refused...)
 		refusal := errors.New("refused: the newest commit is not live")
 		if len(all) > 0 {
@@ -115,6 +118,8 @@ func describe(e reconciler.Event, p cli.Palette) string {
 	switch e.Outcome {
 	case reconciler.OutcomeApplied:
 		switch e.Kind {
+		case reconciler.KindSuspension:
+			line("%s", p.Bold(e.Message))
 		case reconciler.KindRepair:
 			line("%s entries in Redis that differed from generation %d: %s", p.Bold("repaired"), e.Generation, e.Drift)
 			driftLines(&b, e.Drift)

@@ -28,6 +28,8 @@ var subcommands = []func(*app) *cobra.Command{
 	coverageCommand,
 	purgeCommand,
 	dsarCommand,
+	suspendCommand,
+	resumeCommand,
 }
 
 // aliases are the older names of settings, beside RAMPART_<NAME>.

@@ -193,6 +193,9 @@ func (a *app) printStatus(s *reconciler.Status) {
 	default:
 		say("last success\t%s ago", time.Duration(s.Age*float64(time.Second)).Round(time.Second))
 	}
+	if s.Suspended != nil {
+		say("%s\t%s, since %s", paint.Red("suspended"), s.Suspended, s.Suspended.Since.Format(time.RFC3339))
+	}
 	say("drift\t%d found, %d repaired", s.Drift.Found, s.Drift.Repaired)
 	say("")
 	for _, c := range s.Conditions {

@@ -177,6 +177,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 		o.Nudge()
 		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 	}))
+	suspensionRoutes(mux, g, o)
 	return mux, pages.Close, nil
 }
 
