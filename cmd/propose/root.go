@@ -25,6 +25,7 @@ type app struct {
 
 // subcommands make the command tree. One file a subcommand: a new one adds its line here.
 var subcommands = []func(*app) *cobra.Command{
+	assessCommand,
 	collectCommand,
 	diffCommand,
 	explainCommand,
@@ -42,6 +43,7 @@ var subcommands = []func(*app) *cobra.Command{
 	setCommand,
 	signCommand,
 	simulateCommand,
+	testCommand,
 	validateCommand,
 	verifyCommand,
 }
