@@ -9,6 +9,7 @@ import (
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/pii"
 	"github.com/rampart-flags/rampart/signing"
 	"github.com/rampart-flags/rampart/trust"
 )
@@ -40,6 +41,7 @@ type ruling struct {
 	signers []string       // whose signatures hold
 	roles   []string       // which authorized it
 	changes []flags.Change // from the last accepted spec
+	found   []pii.Hit      // personal data in them, of which the policy warns
 }
 
 // content is what one commit holds, as far as it could be read.
@@ -126,7 +128,7 @@ func (k court) transition(next *flags.Spec, signers []string, c content) ruling 
 		Previous: k.last, Next: next, Changes: changes, Signers: signers,
 		Now: k.now, Committed: c.commit.When, LastUp: k.history.lastRaised, Proof: k.proof(c, next),
 	})
-	return r.with(answer, accepted)
+	return k.personal(changes, r.with(answer, accepted))
 }
 
 // earlier says when content was accepted before.

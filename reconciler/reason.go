@@ -23,6 +23,9 @@ const (
 	LegacyReaders     Code = "LegacyReaders"
 	TooManyRemoved    Code = "TooManyRemoved"
 	Unsigned          Code = "Unsigned"
+	PersonalData      Code = "PersonalData"
+	CommitUnsigned    Code = "CommitUnsigned"
+	CommitSignature   Code = "CommitSignatureInvalid"
 	Replayed          Code = "Replayed"
 	RaisesExposure    Code = "RaisesExposure"
 	SignersRevoked    Code = "SignersRevoked"
@@ -97,6 +100,9 @@ var Reasons = []Reason{
 	{WrongPrevious, ClassRefused, "The policy asks for an unbroken chain, and the spec was made from another one than the last accepted.", "make the change anew on what is live: propose resolve"},
 	{LegacyReaders, ClassRefused, "The policy promises older clients that they can read every entry, and this spec has a salt or a hashed member.", "take it out, or end the promise in the policy"},
 	{TooManyRemoved, ClassRefused, "More entries would leave at once than the policy's limits allow.", "remove them in several commits, or raise the limits"},
+	{PersonalData, ClassRefused, "The change brings personal data, and the policy denies it (pii).", "write members as sha256:<hex>, leave the rest out, or name what is none in the policy's pii.allow"},
+	{CommitUnsigned, ClassRefused, "The policy asks for signed commits, and neither this commit nor the newest one has a signature.", "sign the commit: git commit -S; a signed commit on top will do"},
+	{CommitSignature, ClassRefused, "The policy asks for signed commits, and the commit's signature does not verify, is of another kind, or is nobody's whom the policy names.", "sign with a key that the policy names (ssh or pgp of a signer)"},
 	{Replayed, ClassRefused, "The content was accepted before and lies outside the rollback window.", "make it anew as a signed version: propose rollback --key KEY"},
 	{RaisesExposure, ClassRefused, "The content was accepted before, and going back to it would turn something on for more people.", "make it anew as a signed version: propose rollback --key KEY"},
 	{SignersRevoked, ClassRefused, "The content was accepted before, and those who signed it no longer may.", "make it anew as a signed version: propose rollback --key KEY"},

@@ -55,6 +55,7 @@ func (r *Reconciler) accept(ctx context.Context, steps []step, intents map[strin
 	}
 	for i, st := range steps {
 		r.history.add(lines[i])
+		r.warnPersonal(st)
 		verdict := accepted
 		if st.Kind == KindRollback {
 			verdict = rollback
@@ -184,6 +185,9 @@ func (r *Reconciler) stepEvent(st step) Event {
 	e.Signers, e.Roles, e.Policy, e.Committed, e.Changes = st.Signers, st.Roles, st.Policy, st.Committed, st.changes
 	e.Subject, e.Author = st.commit.Subject(), st.commit.Author.String()
 	e.Trailers = gitrepo.Trailers(st.commit.Message)
+	if len(st.found) > 0 {
+		e.Message = sayFound(st.found)
+	}
 	return e
 }
 

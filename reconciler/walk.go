@@ -10,6 +10,7 @@ import (
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/pii"
 	"github.com/rampart-flags/rampart/signing"
 )
 
@@ -20,6 +21,7 @@ type step struct {
 	spec    *flags.Spec
 	bundles []signing.NamedBundle
 	changes []flags.Change
+	found   []pii.Hit
 }
 
 // journey is what a walk found between the last accepted commit and HEAD.
@@ -131,7 +133,7 @@ func (w *walker) take(j *journey, c content, r ruling) error {
 		g.Previous = w.last.Digest()
 	}
 	g.Raised, g.RaisedMany = raisedBy(r.changes)
-	s := step{Generation: g, commit: c.commit, spec: r.spec, bundles: c.bundles, changes: r.changes}
+	s := step{Generation: g, commit: c.commit, spec: r.spec, bundles: c.bundles, changes: r.changes, found: r.found}
 	if w.admit != nil {
 		if err := w.admit(s); err != nil {
 			return err
