@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -169,6 +170,14 @@ func TestServesWhatRedisHolds(t *testing.T) {
 	if status, _ := r.do("GET", "/", ""); status != 404 {
 		t.Errorf("/: %d", status)
 	}
+	t.Run("promtool", func(t *testing.T) {
+		flagtest.Need(t, "promtool")
+		cmd := exec.Command("promtool", "check", "metrics")
+		cmd.Stdin = bytes.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
 }
 
 func TestStartsFromAFileWhileRedisIsAway(t *testing.T) {
