@@ -44,6 +44,9 @@ func stateOf(s *reconciler.Status, now time.Time) state {
 		return set("stale", "bad", cond(reconciler.CondStoreUnavailable))
 	case cond(reconciler.CondHistoryRewritten).Status == reconciler.True:
 		return set("refused", "bad", cond(reconciler.CondHistoryRewritten))
+	case s.Suspended != nil:
+		st.Word, st.Class, st.Why, st.Do = "held", "warn", "Reconciling is "+s.Suspended.String()+".", "Resume when it is time; what is live is looked after meanwhile."
+		return st
 	case len(s.Refused) > 0:
 		last := s.Refused[len(s.Refused)-1]
 		st.Word, st.Class = "refused", "bad"

@@ -62,7 +62,7 @@ func (s *stream) watch() {
 
 // fingerprint changes with whatever a page shows, and not with the mere passing of time.
 func fingerprint(s *reconciler.Status) string {
-	text := fmt.Sprint(len(s.Refused), len(s.Deferred), s.Drift.Found, s.HeadLive)
+	text := fmt.Sprint(len(s.Refused), len(s.Deferred), s.Drift.Found, s.HeadLive, s.Suspended != nil)
 	for _, m := range []*reconciler.Mark{s.Observed, s.Verified, s.Applied} {
 		if m != nil {
 			text += fmt.Sprint(" ", m.Commit, m.Generation)

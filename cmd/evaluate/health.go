@@ -87,6 +87,9 @@ func newMetrics(srv *server) *metrics {
 		}
 		return 0
 	}
+	for _, event := range []string{"ready", "changed", "stale", "recovered"} {
+		m.events.WithLabelValues(event) // a rate needs a first value
+	}
 	m.registry.MustRegister(m.requests, m.took, m.events,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

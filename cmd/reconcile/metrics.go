@@ -22,7 +22,7 @@ type observed struct {
 	told   *pushed
 	ledger string // the folder, "" where no receipts are kept
 
-	redisUp, sourceUp, evidenceAge, held, heldFor, unfinished, lineage, findings *prometheus.Desc
+	redisUp, sourceUp, suspended, evidenceAge, held, heldFor, unfinished, lineage, findings *prometheus.Desc
 
 	mu      sync.Mutex
 	next    uint64          // the first receipt that is not counted yet
@@ -41,6 +41,7 @@ func newObserved(log *slog.Logger, status func() *reconciler.Status, live func()
 		log: log, status: status, live: live, told: told, ledger: ledger, open: map[string]bool{},
 		redisUp:     desc("rampart_redis_up", "1 when Redis answered the last time it was asked."),
 		sourceUp:    desc("rampart_source_up", "1 when git answered the last time it was asked."),
+		suspended:   desc("rampart_suspended_seconds", "How long a person has had reconciling suspended, 0 when it is not."),
 		evidenceAge: desc("rampart_evidence_age_seconds", "Age of the oldest coverage value that was pushed to /admin/coverage."),
 		held:        desc("rampart_ramp_held", "Entries whose ramp the proposer last held."),
 		heldFor:     desc("rampart_ramp_held_seconds", "How long the longest held ramp has been held, 0 when none is."),
@@ -52,7 +53,7 @@ func newObserved(log *slog.Logger, status func() *reconciler.Status, live func()
 
 // Describe implements prometheus.Collector.
 func (m *observed) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.redisUp, m.sourceUp, m.evidenceAge, m.held, m.heldFor, m.unfinished, m.lineage, m.findings} {
+	for _, d := range []*prometheus.Desc{m.redisUp, m.sourceUp, m.suspended, m.evidenceAge, m.held, m.heldFor, m.unfinished, m.lineage, m.findings} {
 		ch <- d
 	}
 }
@@ -71,6 +72,11 @@ func (m *observed) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.redisUp, up(reconciler.CondStoreUnavailable))
 	gauge(m.sourceUp, up(reconciler.CondFetchFailed))
+	since := 0.0
+	if s.Suspended != nil {
+		since = m.told.now().Sub(s.Suspended.Since).Seconds()
+	}
+	gauge(m.suspended, since)
 	age, held, longest := m.told.ages()
 	if age >= 0 {
 		gauge(m.evidenceAge, age.Seconds())

@@ -139,7 +139,7 @@ func TestWatched(t *testing.T) {
 	})
 	t.Run("exemplar", func(t *testing.T) { exemplar(t, w) })
 	t.Run("docs", func(t *testing.T) { documented(t, text) })
-	t.Run("boards", func(t *testing.T) { boards(t, text) })
+	t.Run("boards", func(t *testing.T) { boards(t, text+evaluated(t, w)) })
 	t.Run("openapi", func(t *testing.T) { openAPI(t, w) })
 }
 

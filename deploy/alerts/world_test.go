@@ -96,3 +96,22 @@ func scrape(t *testing.T, w *worldtest.World) string {
 	}
 	return body
 }
+
+// evaluated is what a server of evaluations over the world's Redis shows at /metrics, after it was asked once.
+func evaluated(t *testing.T, w *worldtest.World) string {
+	t.Helper()
+	address := worldtest.FreeAddress(t)
+	cmd := exec.Command(worldtest.Build(t, "evaluate"), "--listen", address, "--redis", w.Redis.URL())
+	cmd.Env = w.Repo.Env()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	at := *w
+	at.URL = "http://" + address
+	flagtest.Eventually(t, "the server of evaluations to answer", func() bool {
+		code, _ := at.Ask("POST", "/ofrep/v1/evaluate/flags/receipts", `{"context":{"targetingKey":"u1","tenant":"acme"}}`)
+		return code == http.StatusOK
+	})
+	return scrape(t, &at)
+}
