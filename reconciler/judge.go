@@ -65,6 +65,7 @@ type court struct {
 	history *history
 	last    *flags.Spec // nil: nothing is accepted yet
 	now     time.Time
+	head    string // the branch's newest commit, where that is known
 	// earlier is what the branch held before the first generation that is known.
 	earlier *prehistory
 	decode  *flags.Decoder
@@ -110,10 +111,10 @@ func (k court) transition(next *flags.Spec, signers []string, c content) ruling 
 	changes := flags.Diff(k.last, next)
 	latest, _ := k.history.last()
 	if before, ok := k.history.acceptedBefore(next.Digest()); ok {
-		return k.again(next, signers, changes, earlier{int(latest.Number - before.Number), before.until, before.Roles})
+		return k.again(c, next, signers, changes, earlier{int(latest.Number - before.Number), before.until, before.Roles})
 	}
 	if p, ok := k.earlier.find(c.blob); ok && k.last != nil {
-		return k.again(next, signers, changes, earlier{int(latest.Number-k.history.first().Number) + p.Ago, p.Until, nil})
+		return k.again(c, next, signers, changes, earlier{int(latest.Number-k.history.first().Number) + p.Ago, p.Until, nil})
 	}
 	r := ruling{changes: changes}
 	if r.code, r.message = k.versionRule(next); r.code != "" {
@@ -128,7 +129,7 @@ func (k court) transition(next *flags.Spec, signers []string, c content) ruling 
 		Previous: k.last, Next: next, Changes: changes, Signers: signers,
 		Now: k.now, Committed: c.commit.When, LastUp: k.history.lastRaised, Proof: k.proof(c, next),
 	})
-	return k.personal(changes, r.with(answer, accepted))
+	return k.commitSigned(c, k.personal(changes, r.with(answer, accepted)))
 }
 
 // earlier says when content was accepted before.
@@ -139,7 +140,7 @@ type earlier struct {
 }
 
 // again judges content that was accepted before: git revert, or a replay.
-func (k court) again(next *flags.Spec, signers []string, changes []flags.Change, before earlier) ruling {
+func (k court) again(c content, next *flags.Spec, signers []string, changes []flags.Change, before earlier) ruling {
 	r := ruling{changes: changes}
 	if k.policy == nil {
 		r.verdict, r.code = rollback, UnsignedOK
@@ -149,7 +150,7 @@ func (k court) again(next *flags.Spec, signers []string, changes []flags.Change,
 		Previous: k.last, Next: next, Changes: changes, Signers: signers, Now: k.now,
 		Roles: before.roles, Generations: before.generations, LastLive: before.until,
 	})
-	return r.with(answer, rollback)
+	return k.commitSigned(c, r.with(answer, rollback))
 }
 
 func (r ruling) with(a trust.Answer, yes verdict) ruling {

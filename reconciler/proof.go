@@ -24,6 +24,7 @@ const maxEvidence = 8 << 20
 type reader struct {
 	file    func(name string, max int64) ([]byte, error)
 	glob    func(pattern string, max int64) ([]gitrepo.File, error)
+	raw     func(commit string) ([]byte, error)
 	trouble error
 }
 
@@ -33,6 +34,7 @@ func (r *Reconciler) reader(ctx context.Context, commit string) *reader {
 		glob: func(pattern string, max int64) ([]gitrepo.File, error) {
 			return r.cfg.Repo.ReadGlob(ctx, commit, pattern, max)
 		},
+		raw: func(hash string) ([]byte, error) { return r.cfg.Repo.RawCommit(ctx, hash) },
 	}
 }
 

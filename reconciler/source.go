@@ -232,7 +232,7 @@ func (r *Reconciler) walker() *walker {
 	return &walker{
 		court: court{
 			policy: r.trust.policy, keyless: r.cfg.Signing, history: r.history, decode: &r.decoder,
-			earlier: r.source.earlier,
+			earlier: r.source.earlier, head: r.source.head,
 		},
 		policy: r.trust.digest(), next: g.Number + 1, load: r.load,
 	}
@@ -241,7 +241,8 @@ func (r *Reconciler) walker() *walker {
 // known answers for a commit that was refused against the same last spec and policy.
 func (r *Reconciler) known(commit, last string) (Refusal, bool) {
 	q, ok := r.source.refused[commit]
-	return q.Refusal, ok && !q.Waiting && q.Last == last && q.Policy == r.trust.digest()
+	byCommit := q.Code == CommitUnsigned || q.Code == CommitSignature // the newest commit may vouch for it by now
+	return q.Refusal, ok && !q.Waiting && !byCommit && q.Last == last && q.Policy == r.trust.digest()
 }
 
 // recover finds the last accepted spec's bytes where the state folder lost them.

@@ -2,8 +2,10 @@ package flagtest
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,14 +24,15 @@ type Stage struct {
 	Trust string // the policy's file
 
 	t      testing.TB
-	digest string // of the newest evidence
+	digest string            // of the newest evidence
+	ssh    map[string]string // private keys for commits, by name
 }
 
 // NewStage makes a stage with the signers alice, bob and bot, who stand in the policy,
 // and mallory, who does not.
 func NewStage(t testing.TB, redis *RedisServer, policy string) *Stage {
 	t.Helper()
-	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t}
+	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t, ssh: map[string]string{}}
 	for _, name := range []string{"alice", "bob", "bot", "mallory"} {
 		s.Keys[name] = NewKey(t, name)
 	}
@@ -49,7 +52,19 @@ func (s *Stage) Policy(policy string, names ...string) {
 	for _, name := range names {
 		keys = append(keys, s.key(name))
 	}
-	if err := os.WriteFile(s.Trust, []byte(Trust(s.t, policy, keys...)), 0o600); err != nil {
+	src := Trust(s.t, policy, keys...)
+	for name, path := range s.ssh {
+		pub, err := os.ReadFile(path + ".pub")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		src = strings.ReplaceAll(src, "SSH:"+name+"\"", strings.TrimSpace(string(pub))+"\"")
+	}
+	for _, k := range keys {
+		pub, _ := json.Marshal(k.PublicPEM)
+		src = strings.ReplaceAll(src, "\"KEY:"+k.Name+"\"", string(pub))
+	}
+	if err := os.WriteFile(s.Trust, []byte(src), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -124,6 +139,27 @@ func (s *Stage) Step(version, feature, from, to, digest string, age time.Duratio
 `, version, feature, to, at, from, to, digest))
 }
 
+// CommitKey lets git sign commits from now on with an SSH key of name, which is made where there is none;
+// "-": lets it sign none. In a policy, SSH:name stands for the public key.
+func (s *Stage) CommitKey(name string) {
+	s.t.Helper()
+	if name == "-" {
+		s.Repo.Git("config", "commit.gpgsign", "false")
+		return
+	}
+	if _, ok := s.ssh[name]; !ok {
+		Need(s.t, "ssh-keygen")
+		path := filepath.Join(s.t.TempDir(), name)
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path).CombinedOutput(); err != nil {
+			s.t.Fatalf("ssh-keygen: %v\n%s", err, out)
+		}
+		s.ssh[name] = path
+	}
+	s.Repo.Git("config", "gpg.format", "ssh")
+	s.Repo.Git("config", "user.signingkey", s.ssh[name])
+	s.Repo.Git("config", "commit.gpgsign", "true")
+}
+
 // Land commits everything and pushes.
 func (s *Stage) Land(message string) string {
 	s.t.Helper()
@@ -153,6 +189,8 @@ type Word = func(ts *testscript.TestScript, neg bool, args []string)
 //	step VERSION FEATURE FROM TO [AGE]  write a spec that rose by that evidence, decided AGE ago
 //	link-spec PATH TARGET       make a symbolic link in the work tree
 //	land [MESSAGE]              commit everything and push
+//	commit-key NAME             git signs commits with an SSH key made for NAME, or with none ("-");
+//	                            FILE of the next policy may name it as SSH:NAME
 //	git ARGS…                   stock git in the clone; "! git" must fail
 //	revert COMMIT…, merge BRANCH, squash BRANCH   and push
 //	push, force                 push, also over what is there
@@ -184,6 +222,7 @@ func Words(at func(*testscript.TestScript) *Stage) map[string]Word {
 			ts.Check(err)
 			s.Step(args[0], args[1], args[2], args[3], s.digest, age)
 		}),
+		"commit-key": on(func(_ *testscript.TestScript, s *Stage, args []string) { s.CommitKey(args[0]) }),
 		"link-spec": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			ts.Check(os.Symlink(args[1], filepath.Join(s.Repo.Dir, args[0])))
 		}),
