@@ -211,8 +211,9 @@ func (c *Client) notReady() error {
 	return errors.Join(errs...)
 }
 
-// Close ends the client's work in the background. Decisions go on to be
-// answered, from the last snapshot.
+// Close ends the client's work in the background, and waits for it: a listener
+// of OnChange must not call it. Decisions go on to be answered, from the last
+// snapshot.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	first := !c.closed
