@@ -137,14 +137,15 @@ func (s *Subject) NeedsKey(feature string) bool { return s.subject.NeedsKey(feat
 // All yields the decision of every feature, by name.
 func (s *Subject) All() iter.Seq2[string, Decision] {
 	return func(yield func(string, Decision) bool) {
+		one := Decision{Generation: s.snapshot.Generation, Commit: s.snapshot.Commit}
 		for name, d := range s.subject.All() {
-			full := Decision{Decision: d, Generation: s.snapshot.Generation, Commit: s.snapshot.Commit}
+			one.Decision = d
 			if s.snapshot.forced != nil {
 				if on, ok := s.snapshot.forced.of(name); ok {
-					full = s.snapshot.force(on)
+					one = s.snapshot.force(on)
 				}
 			}
-			if !yield(name, full) {
+			if !yield(name, one) {
 				return
 			}
 		}
