@@ -51,6 +51,8 @@ type cursor struct {
 	// Refused are the commits that were judged and not taken, so that a restart neither
 	// judges nor reports them again.
 	Refused []quarantined `json:"refused,omitempty"`
+	// Revoked says that what is live is no longer held up by the policy.
+	Revoked *revoked `json:"revoked,omitempty"`
 }
 
 const cursorFormat = "state/v1"

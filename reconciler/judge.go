@@ -66,6 +66,7 @@ type court struct {
 	last    *flags.Spec // nil: nothing is accepted yet
 	now     time.Time
 	head    string // the branch's newest commit, where that is known
+	revoked string // why what is live is no longer held up, where it is not
 	// earlier is what the branch held before the first generation that is known.
 	earlier *prehistory
 	decode  *flags.Decoder
@@ -129,7 +130,7 @@ func (k court) transition(next *flags.Spec, signers []string, c content) ruling 
 		Previous: k.last, Next: next, Changes: changes, Signers: signers,
 		Now: k.now, Committed: c.commit.When, LastUp: k.history.lastRaised, Proof: k.proof(c, next),
 	})
-	return k.commitSigned(c, k.personal(changes, r.with(answer, accepted)))
+	return k.commitSigned(c, k.thaw(changes, signers, k.personal(changes, r.with(answer, accepted))))
 }
 
 // earlier says when content was accepted before.
@@ -150,7 +151,7 @@ func (k court) again(c content, next *flags.Spec, signers []string, changes []fl
 		Previous: k.last, Next: next, Changes: changes, Signers: signers, Now: k.now,
 		Roles: before.roles, Generations: before.generations, LastLive: before.until,
 	})
-	return k.commitSigned(c, r.with(answer, rollback))
+	return k.commitSigned(c, k.thaw(changes, signers, r.with(answer, rollback)))
 }
 
 func (r ruling) with(a trust.Answer, yes verdict) ruling {

@@ -39,6 +39,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 
 	suspended := r.heedSuspension(ctx)
 	trustErr := r.readTrust()
+	r.revalidate(ctx)
 	storeErr := r.timed("heal", func() error { return r.heal(ctx) })
 	var head string
 	gitErr := r.timed("observe", func() (err error) { head, err = r.observeUntil(ctx, patience); return err })
@@ -54,6 +55,10 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	}
 	if trustErr != nil {
 		r.status.set(r.now().UTC(), CondSourceVerified, Unknown, TrustUnreadable, trustErr.Error())
+	}
+	r.revalidate(ctx)
+	if why := r.revokedMessage(); why != "" && trustErr == nil {
+		r.status.set(r.now().UTC(), CondSourceVerified, False, SignersRevoked, why)
 	}
 	keepErr := r.keep()
 
@@ -116,7 +121,7 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		r.saveCursor()
 	}
 	return Result{
-		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil || unread, Status: r.Status(),
+		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil || unread || r.revokedMessage() != "", Status: r.Status(),
 	}
 }
 

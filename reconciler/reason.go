@@ -105,7 +105,7 @@ var Reasons = []Reason{
 	{CommitSignature, ClassRefused, "The policy asks for signed commits, and the commit's signature does not verify, is of another kind, or is nobody's whom the policy names.", "sign with a key that the policy names (ssh or pgp of a signer)"},
 	{Replayed, ClassRefused, "The content was accepted before and lies outside the rollback window.", "make it anew as a signed version: propose rollback --key KEY"},
 	{RaisesExposure, ClassRefused, "The content was accepted before, and going back to it would turn something on for more people.", "make it anew as a signed version: propose rollback --key KEY"},
-	{SignersRevoked, ClassRefused, "The content was accepted before, and those who signed it no longer may.", "make it anew as a signed version: propose rollback --key KEY"},
+	{SignersRevoked, ClassRefused, "The content was accepted before, and those who signed it no longer may. Where it is live it stays, and nothing rises.", "make it anew as a signed version: propose rollback --key KEY; what is live: have a maintainer sign it, propose sign --key KEY"},
 	{BranchRewound, ClassRefused, "The branch points to an ancestor of the last accepted commit.", "push the branch forward again; take flags back with git revert"},
 	{BranchRewritten, ClassRefused, "The branch was force-pushed: the last accepted commit is no longer in its history.", "restore the branch, or accept the new history deliberately"},
 	{BranchUnrelated, ClassRefused, "The branch has no commit in common with the last accepted one.", "check --repo and --branch; restore the branch"},

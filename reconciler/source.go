@@ -29,6 +29,7 @@ type sourceState struct {
 	refused  map[string]quarantined
 	earlier  *prehistory
 	diverged *Refusal // why a cold start stopped
+	standing standing // of what is live
 	// started is the last cold start's replay, which need not be made again.
 	started    *journey
 	startedFor startedFor
@@ -232,7 +233,7 @@ func (r *Reconciler) walker() *walker {
 	return &walker{
 		court: court{
 			policy: r.trust.policy, keyless: r.cfg.Signing, history: r.history, decode: &r.decoder,
-			earlier: r.source.earlier, head: r.source.head,
+			earlier: r.source.earlier, head: r.source.head, revoked: r.revokedMessage(),
 		},
 		policy: r.trust.digest(), next: g.Number + 1, load: r.load,
 	}
@@ -241,8 +242,8 @@ func (r *Reconciler) walker() *walker {
 // known answers for a commit that was refused against the same last spec and policy.
 func (r *Reconciler) known(commit, last string) (Refusal, bool) {
 	q, ok := r.source.refused[commit]
-	byCommit := q.Code == CommitUnsigned || q.Code == CommitSignature // the newest commit may vouch for it by now
-	return q.Refusal, ok && !q.Waiting && !byCommit && q.Last == last && q.Policy == r.trust.digest()
+	elsewhere := q.Code == CommitUnsigned || q.Code == CommitSignature || q.Code == SignersRevoked // others may vouch for it by now
+	return q.Refusal, ok && !q.Waiting && !elsewhere && q.Last == last && q.Policy == r.trust.digest()
 }
 
 // recover finds the last accepted spec's bytes where the state folder lost them.

@@ -146,6 +146,9 @@ func (w *walker) take(j *journey, c content, r ruling) error {
 	j.checked, j.signed, j.refused, j.deferred = c.commit.Hash, nil, nil, nil
 	w.history.add(g)
 	w.last = r.spec
+	if w.court.policy != nil && w.court.policy.HasFull(r.signers, w.now) {
+		w.revoked = ""
+	}
 	w.next++
 	return nil
 }
