@@ -48,7 +48,7 @@ func (r *Reconciler) coldStart(ctx context.Context, head string) error {
 			}
 		}
 		next := live.Meta.Generation + 1
-		if next >= maxGeneration {
+		if next >= redisstore.MaxGeneration {
 			next = 1
 		}
 		found, err := r.replay(ctx, head, next)
@@ -118,7 +118,7 @@ func (r *Reconciler) resume(ctx context.Context, head string, meta redisstore.Me
 		return nil, err
 	}
 	artifact := signing.NewArtifact(c.src)
-	if c.problem != nil || artifact.Digest() != meta.Digest || meta.Generation >= maxGeneration {
+	if c.problem != nil || artifact.Digest() != meta.Digest || meta.Generation >= redisstore.MaxGeneration {
 		return nil, nil
 	}
 	st, err := r.proven(ctx, c)
@@ -135,9 +135,6 @@ func (r *Reconciler) resume(ctx context.Context, head string, meta redisstore.Me
 	}
 	return st, nil
 }
-
-// maxGeneration is beyond what any reconciler counts to, and what a JSON reader keeps.
-const maxGeneration = 1 << 53
 
 // proven says whether content in the branch was authorized: by a signature of a role
 // that may do everything, or by a replay that ends in it. nil: it was not.

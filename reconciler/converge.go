@@ -28,9 +28,6 @@ type storeState struct {
 	drifted bool // this pass found drift, and put it right
 }
 
-// errImpossible: meta bears a generation that no reconciler counts to.
-var errImpossible = errors.New("meta names an impossible generation")
-
 // heal looks whether the store holds the target, by meta and for a small spec by spec and
 // bundle, and brings it about where it does not. It asks git for nothing.
 func (r *Reconciler) heal(ctx context.Context) error {
@@ -167,13 +164,10 @@ func (r *Reconciler) bringOnce(ctx context.Context) error {
 }
 
 // outnumber gives the target a number that the store's generation does not exceed:
-// meta is a floor. Equal content takes the store's number over.
+// meta is a floor, unless it is forged beyond all counting. Equal content takes the store's number over.
 func (r *Reconciler) outnumber(live redisstore.Meta) error {
-	if live.Generation <= r.target.Number {
+	if live.Generation <= r.target.Number || live.Generation >= redisstore.MaxGeneration {
 		return nil
-	}
-	if live.Generation >= maxGeneration {
-		return fmt.Errorf("%w: %d; delete the key %smeta", errImpossible, live.Generation, r.cfg.Store.Namespace())
 	}
 	g := r.target.Generation
 	g.Kind, g.Number, g.At, g.Raised, g.RaisedMany = KindResume, live.Generation, r.now().UTC(), nil, false

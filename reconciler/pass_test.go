@@ -13,6 +13,7 @@ import (
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/flagtest"
 	"github.com/rampart-flags/rampart/redisstore"
+	"github.com/rampart-flags/rampart/signing"
 )
 
 func TestDriftIsRepaired(t *testing.T) {
@@ -71,10 +72,49 @@ func TestMetaIsRepaired(t *testing.T) {
 			t.Errorf("after forging %s: %+v, want %+v", field, got, want)
 		}
 	}
-	w.Redis.CLI("HSET", "flags:v1:meta", "generation", "nonsense")
+	for _, generation := range []string{"nonsense", "9007199254740992", "18446744073709551615"} {
+		w.Redis.CLI("HSET", "flags:v1:meta", "generation", generation)
+		w.pass()
+		if got := w.meta(); got.Generation != 1 {
+			t.Errorf("after generation %s: %d, want 1", generation, got.Generation)
+		}
+	}
+}
+
+// A bundle that cannot be read is refused for what it is, and hides no other.
+func TestUnreadableBundleSaysWhy(t *testing.T) {
+	w := newWorld(t, flagtest.Redis(t), maintainer)
+	w.release("flags-v1", "receipts", 10)
 	w.pass()
-	if got := w.meta(); got.Generation != 1 {
-		t.Errorf("after nonsense: generation %d", got.Generation)
+	bundle := filepath.Join(w.Repo.Dir, "specs/flags.json.sigstore.json")
+	for _, c := range []struct {
+		version string
+		damage  func() error
+		want    string
+	}{
+		{"flags-v2", func() error { return os.WriteFile(bundle, make([]byte, signing.MaxBundle+1), 0o600) }, "1048577 bytes"},
+		{"flags-v3", func() error { return os.Symlink("flags.json", bundle) }, "symbolic link"},
+	} {
+		w.Spec(c.version, "receipts=20")
+		if err := errors.Join(os.Remove(bundle), c.damage()); err != nil {
+			t.Fatal(err)
+		}
+		w.Land(c.version)
+		refused := w.pass().Status.Refused
+		if len(refused) == 0 || refused[len(refused)-1].Code != SignatureInvalid || !strings.Contains(refused[len(refused)-1].Message, c.want) {
+			t.Errorf("%s: refused %+v, want a message with %q", c.version, refused, c.want)
+		}
+	}
+	if err := os.Remove(bundle); err != nil {
+		t.Fatal(err)
+	}
+	w.Spec("flags-v4", "receipts=30")
+	w.Repo.Write("specs/flags.json.huge.sigstore.json", strings.Repeat(" ", signing.MaxBundle+1))
+	w.Sign("alice")
+	w.Land("a good one beside")
+	w.pass()
+	if got := w.meta(); got.Version != "flags-v4" {
+		t.Errorf("beside an unreadable bundle: %s is live, want flags-v4", got.Version)
 	}
 }
 

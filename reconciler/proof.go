@@ -50,7 +50,7 @@ func (r *reader) signed(name string, max int64) ([]byte, []signing.NamedBundle, 
 	}
 	var bundles []signing.NamedBundle
 	for _, f := range files {
-		bundles = append(bundles, signing.NamedBundle{Path: f.Path, Data: f.Data})
+		bundles = append(bundles, signing.NamedBundle{Path: f.Path, Data: f.Data, Err: f.Err})
 	}
 	return src, bundles, nil
 }

@@ -158,7 +158,7 @@ func (r *Reconciler) load(ctx context.Context, commit gitrepo.Commit) (content, 
 		return content{}, err
 	}
 	for _, f := range files {
-		c.bundles = append(c.bundles, signing.NamedBundle{Path: f.Path, Data: f.Data})
+		c.bundles = append(c.bundles, signing.NamedBundle{Path: f.Path, Data: f.Data, Err: f.Err})
 	}
 	return c, nil
 }

@@ -29,8 +29,8 @@ type KV struct {
 type Change struct {
 	Set    []KV
 	Delete []flags.Key
-	// Meta is what is live afterwards. Its generation is the fence's or higher: the
-	// same one for a refill or when only the commit moved on. Pending and Message are
+	// Meta is what is live afterwards. Its generation is the fence's or higher, unless
+	// that is MaxGeneration or more: the same one for a refill or when only the commit moved on. Pending and Message are
 	// the store's own business and not looked at.
 	Meta Meta
 	// Spec and Bundle are written unless nil.
@@ -60,7 +60,7 @@ type Counts struct {
 // find out.
 func (s *Store) Apply(ctx context.Context, fence Fence, c Change) (Counts, error) {
 	doing := fmt.Sprintf("applying generation %d to %s", c.Meta.Generation, s.ns)
-	if c.Meta.Generation == 0 || c.Meta.Generation < fence.Generation {
+	if c.Meta.Generation == 0 || c.Meta.Generation < fence.Generation && fence.Generation < MaxGeneration {
 		return Counts{}, fmt.Errorf("%s: generations only rise, and %d is live", doing, fence.Generation)
 	}
 	w := s.newWriter(fence, c)

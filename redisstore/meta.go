@@ -90,6 +90,10 @@ func (m Meta) fields() []any {
 	return all
 }
 
+// MaxGeneration is beyond what any reconciler counts to, and what a JSON reader
+// keeps. From there on a live generation is somebody's invention and no floor.
+const MaxGeneration = 1 << 53
+
 // parseMeta reads the hash. When it is empty, or its numbers are none, the answer
 // is an ErrNoMeta beside whatever else could be read, with generation and epoch 0.
 func parseMeta(h map[string]string) (Meta, error) {

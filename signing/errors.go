@@ -9,6 +9,8 @@ var (
 	ErrTooLarge = errors.New("bundle is too large")
 	// ErrTooMany: more than [MaxBundles] bundles lie beside one file.
 	ErrTooMany = errors.New("too many bundles")
+	// ErrUnread: the caller could not read the bundle ([NamedBundle.Err]).
+	ErrUnread = errors.New("bundle was not read")
 	// ErrMalformed: the file is not a sigstore bundle this package can read.
 	ErrMalformed = errors.New("not a sigstore bundle")
 	// ErrLegacyBundle: the file is of the older cosign form (base64Signature).

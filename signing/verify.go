@@ -50,10 +50,12 @@ type Identity struct {
 }
 
 // NamedBundle is a bundle with the place it was found at, which is only repeated in
-// the result.
+// the result. Err says why Data could not be had, if it could not: such a bundle is
+// rejected with it.
 type NamedBundle struct {
 	Path string
 	Data []byte
+	Err  error
 }
 
 // Options says what else than keys [Verify] can check.
@@ -106,7 +108,11 @@ func Verify(a Artifact, bundles []NamedBundle, who []Identity, opt Options) Resu
 	var r Result
 	for i, nb := range bundles {
 		s, err := Signature{}, fmt.Errorf("%w: at most %d beside one file", ErrTooMany, MaxBundles)
-		if i < MaxBundles {
+		switch {
+		case i >= MaxBundles:
+		case nb.Err != nil:
+			err = fmt.Errorf("%w: %w", ErrUnread, nb.Err)
+		default:
 			s, err = verifyOne(a, nb.Data, who, opt)
 		}
 		if err != nil {

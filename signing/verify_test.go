@@ -170,6 +170,23 @@ func TestTooManyBundles(t *testing.T) {
 	}
 }
 
+// What could not be read is rejected with the reader's reason, whatever Data holds,
+// and hides nothing beside it.
+func TestUnreadBundle(t *testing.T) {
+	alice := newSigner(t, signing.ECDSAP256)
+	bundle := sign(t, alice, message)
+	why := errors.New("it is a symbolic link")
+	r := signing.Verify(signing.NewArtifact(message),
+		[]signing.NamedBundle{{Path: "unread", Data: bundle, Err: why}, {Path: "good", Data: bundle}},
+		[]signing.Identity{identity("alice", alice)}, signing.Options{})
+	if len(r.Valid) != 1 || r.Valid[0].Path != "good" {
+		t.Errorf("Valid = %+v, want the good one", r.Valid)
+	}
+	if len(r.Rejected) != 1 || !errors.Is(r.Rejected[0].Reason, signing.ErrUnread) || !errors.Is(r.Rejected[0].Reason, why) {
+		t.Errorf("Rejected = %+v, want the reader's reason", r.Rejected)
+	}
+}
+
 func TestZeroKeyVerifiesNothing(t *testing.T) {
 	bundle := sign(t, newSigner(t, signing.ECDSAP256), message)
 	b := replace(t, string(bundle), between(string(bundle), `"hint":"`, `"`), "")
