@@ -28,6 +28,7 @@ var subcommands = []func(*app) *cobra.Command{
 	assessCommand,
 	collectCommand,
 	diffCommand,
+	doctorCommand,
 	explainCommand,
 	explainRampCommand,
 	exportCommand,
