@@ -44,10 +44,12 @@ type cursor struct {
 	Path   string `json:"path"`
 	// Checked is the newest commit whose spec equals the last generation's; the walk
 	// goes on from there. It counts only while Generation is the last one.
-	Checked    string    `json:"checked,omitempty"`
-	Generation uint64    `json:"generation,omitzero"`
-	Status     *Status   `json:"status,omitempty"`
-	SavedAt    time.Time `json:"saved_at"`
+	Checked    string `json:"checked,omitempty"`
+	Generation uint64 `json:"generation,omitzero"`
+	// Onto says that Checked is where a maintainer said to go on, and is yet to be judged.
+	Onto    bool      `json:"onto,omitzero"`
+	Status  *Status   `json:"status,omitempty"`
+	SavedAt time.Time `json:"saved_at"`
 	// Refused are the commits that were judged and not taken, so that a restart neither
 	// judges nor reports them again.
 	Refused []quarantined `json:"refused,omitempty"`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rampart-flags/rampart/internal/flagtest"
 	"github.com/rampart-flags/rampart/signing"
+	"github.com/rampart-flags/rampart/trust"
 )
 
 // TestHistories plays internal/flagtest/histories/*.txtar: git histories, most of them
@@ -25,6 +26,7 @@ import (
 //	restart, forget             a new process; a lost state folder
 //	forge-meta COMMIT N         write into Redis that N is live, at COMMIT
 //	accept-cold-start COMMIT    what the flag of that name does, from the next start on
+//	accept-history NAME COMMIT  leave NAME's statement that history goes on from COMMIT
 //	live FEATURE[:TENANT] PCT   what Redis has; "-" for no such entry
 //	generation N                what meta says
 //	kind N KIND                 how generation N came to be
@@ -67,6 +69,7 @@ func words() map[string]flagtest.Word {
 }
 
 var own = map[string]flagtest.Word{
+	"accept-history": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) { ts.Check(h.acceptHistory(args[0], args[1])) }),
 	"forge-meta": on(func(_ *testscript.TestScript, h *play, _ bool, args []string) { h.forge(args[0], args[1]) }),
 	"pass": on(func(ts *testscript.TestScript, h *play, neg bool, _ []string) {
 		var err error
@@ -101,6 +104,24 @@ var own = map[string]flagtest.Word{
 			ts.Fatalf("condition %s is %s %s (%s), want %s %s", args[0], c.Status, c.Reason, c.Message, args[1], args[2])
 		}
 	}),
+}
+
+// acceptHistory is what reconcile accept-history does.
+func (h *play) acceptHistory(name, commit string) error {
+	last := h.last.Status
+	s := trust.AcceptHistory{
+		Environment: last.Environment, ID: trust.NewID(), Issued: h.clock.Now(), From: last.Verified.Commit,
+		To: h.Repo.Git("rev-parse", commit), Reason: "in a test",
+	}
+	text, err := s.Encode()
+	if err != nil {
+		return err
+	}
+	sealed, err := trust.Sealed{Statement: text, Bundles: [][]byte{h.Keys[name].Bundle(text)}}.Encode()
+	if err != nil {
+		return err
+	}
+	return AcceptHistory(filepath.Join(h.dir, "state"), sealed)
 }
 
 // forge is what somebody does who can write Redis.

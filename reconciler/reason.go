@@ -107,7 +107,7 @@ var Reasons = []Reason{
 	{RaisesExposure, ClassRefused, "The content was accepted before, and going back to it would turn something on for more people.", "make it anew as a signed version: propose rollback --key KEY"},
 	{SignersRevoked, ClassRefused, "The content was accepted before, and those who signed it no longer may. Where it is live it stays, and nothing rises.", "make it anew as a signed version: propose rollback --key KEY; what is live: have a maintainer sign it, propose sign --key KEY"},
 	{BranchRewound, ClassRefused, "The branch points to an ancestor of the last accepted commit.", "push the branch forward again; take flags back with git revert"},
-	{BranchRewritten, ClassRefused, "The branch was force-pushed: the last accepted commit is no longer in its history.", "restore the branch, or accept the new history deliberately"},
+	{BranchRewritten, ClassRefused, "The branch was force-pushed: the last accepted commit is no longer in its history.", "restore the branch, or accept the new history deliberately: reconcile accept-history COMMIT --reason TEXT --key KEY"},
 	{BranchUnrelated, ClassRefused, "The branch has no commit in common with the last accepted one.", "check --repo and --branch; restore the branch"},
 	{NoTrustedStart, ClassRefused, "There is no state yet, and no commit of the branch carries a spec signed by a role that may do everything (\"*\").", "have a maintainer sign the spec: propose sign --key KEY"},
 	{ColdStartDiverges, ClassRefused, "There is no state, and what git says differs from the entries that are live.", "compare with reconcile plan; then allow it by name: --accept-cold-start COMMIT"},

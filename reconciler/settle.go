@@ -20,6 +20,9 @@ func (r *Reconciler) settle(ctx context.Context, j journey, intents map[string]E
 		}
 		want.last = r.target.Digest
 	}
+	if j.checked != "" {
+		r.cursor.Onto = false
+	}
 	if j.checked != "" && j.checked != r.target.Commit {
 		r.cursor.Checked, r.cursor.Generation = j.checked, r.target.Number
 	}

@@ -173,7 +173,7 @@ func (r *Reconciler) advance(ctx context.Context, head string) error {
 	if g, ok := r.history.last(); ok {
 		want.last = g.Digest
 	}
-	if want == s.walked && (s.due.IsZero() || r.now().Before(s.due)) {
+	if want == s.walked && !(s.rewrite != nil && r.statementWaits()) && (s.due.IsZero() || r.now().Before(s.due)) {
 		return nil
 	}
 	started := r.now()
@@ -186,12 +186,19 @@ func (r *Reconciler) advance(ctx context.Context, head string) error {
 			return err
 		}
 	}
-	commits, err := r.cfg.Repo.Walk(ctx, r.checked(), head, r.paths())
+	commits, err := r.walkFrom(ctx, head)
 	var rewritten *gitrepo.RewrittenError
 	if errors.As(err, &rewritten) {
-		r.rewritten(ctx, rewritten)
-		s.walked = want
-		return nil
+		ok, why, serr := r.goOn(ctx, rewritten)
+		if serr != nil {
+			return fmt.Errorf("looking for a statement about the history: %w", serr)
+		}
+		if !ok {
+			r.rewritten(ctx, rewritten, why)
+			s.walked = want
+			return nil
+		}
+		commits, err = r.walkFrom(ctx, head)
 	}
 	if err != nil {
 		return fmt.Errorf("looking at the new commits: %w", err)
@@ -264,11 +271,15 @@ func (r *Reconciler) recover(ctx context.Context) error {
 }
 
 // rewritten takes note of a branch that left its own history.
-func (r *Reconciler) rewritten(ctx context.Context, err *gitrepo.RewrittenError) {
+func (r *Reconciler) rewritten(ctx context.Context, err *gitrepo.RewrittenError, why string) {
 	code := rewriteCode(err.How)
 	now := r.now().UTC()
 	ref := Refusal{Commit: err.To, Code: code, Message: err.Error(), Hint: ReasonFor(code).Do, Since: now}
-	known := r.source.rewrite != nil && r.source.rewrite.Commit == ref.Commit && r.source.rewrite.Code == code
+	if why != "" {
+		ref.Message += "; " + why
+	}
+	before := r.source.rewrite
+	known := before != nil && before.Commit == ref.Commit && before.Code == code && before.Message == ref.Message
 	r.source.rewrite = &ref
 	r.source.newest = &ruling{code: code, message: ref.Message, hint: ref.Hint}
 	r.status.set(now, CondHistoryRewritten, True, code, ref.Message)

@@ -1,0 +1,128 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/trust"
+)
+
+// KindAcceptHistory is the kind of the event that a maintainer let the reconciler go on from a commit that
+// does not descend from the last accepted one.
+const KindAcceptHistory Kind = "accept-history"
+
+const (
+	statementName = "accept-history.json"
+	maxStatement  = 1 << 20
+)
+
+// AcceptHistory leaves a sealed statement in a state folder, whether a reconciler runs on it or not. It is
+// judged at the next pass that finds history rewritten, and taken away once it was used.
+func AcceptHistory(dir string, sealed []byte) error {
+	if len(sealed) > maxStatement {
+		return fmt.Errorf("accepting a history: the statement is larger than %d bytes", maxStatement)
+	}
+	s, err := trust.ParseSealed(statementName, sealed)
+	if err != nil {
+		return fmt.Errorf("accepting a history: %w", err)
+	}
+	if _, err := trust.ParseAcceptHistory(statementName, s.Statement); err != nil {
+		return fmt.Errorf("accepting a history: %w", err)
+	}
+	if err := writeFile(filepath.Join(dir, statementName), sealed); err != nil {
+		return fmt.Errorf("accepting a history: %w", err)
+	}
+	return nil
+}
+
+// goOn looks for a statement that lets the reconciler go on from a commit of the rewritten branch. It says
+// whether there was one that counts; else the sentence says why the one that is there does not.
+func (r *Reconciler) goOn(ctx context.Context, rewritten *gitrepo.RewrittenError) (ok bool, why string, err error) {
+	path := filepath.Join(r.folder.dir, statementName)
+	src, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || r.trust.policy == nil {
+		return false, "", nil
+	}
+	if err != nil {
+		return false, "", fmt.Errorf("reading %s: %w", statementName, err)
+	}
+	h, signers, why := r.statement(src)
+	if why != "" {
+		return false, why, nil
+	}
+	within, err := r.cfg.Repo.IsAncestor(ctx, h.To, rewritten.To)
+	if errors.Is(err, gitrepo.ErrNoCommit) || err == nil && !within {
+		return false, fmt.Sprintf("%s: it goes on from %.12s, which is not in the branch", statementName, h.To), nil
+	}
+	if err != nil {
+		return false, "", err
+	}
+	last, _ := r.history.last()
+	e := r.newEvent(KindAcceptHistory)
+	e.Commit, e.Generation, e.Signers, e.Policy = h.To, last.Number, signers, r.trust.digest()
+	e.Message = fmt.Sprintf("history goes on from %.12s in place of %.12s: %s", h.To, h.From, h.Reason)
+	if err := r.intent(ctx, e); err != nil {
+		return false, "", err
+	}
+	// From here on the walk begins with that commit, which is judged like any other.
+	r.cursor.Checked, r.cursor.Generation, r.cursor.Onto = h.To, last.Number, true
+	e.Outcome = OutcomeApplied
+	r.outcome(ctx, e)
+	r.saveCursor()
+	r.log.Warn(e.Message, slog.Any("signers", signers))
+	if err := os.Remove(path); err != nil {
+		r.log.Warn("the statement was used and cannot be removed; it means nothing any more", slog.Any("error", err))
+	}
+	return true, "", nil
+}
+
+// statementWaits says whether a statement lies in the state folder.
+func (r *Reconciler) statementWaits() bool {
+	_, err := os.Stat(filepath.Join(r.folder.dir, statementName))
+	return err == nil
+}
+
+// statement reads and judges a sealed statement about history.
+func (r *Reconciler) statement(src []byte) (h *trust.AcceptHistory, signers []string, why string) {
+	if len(src) > maxStatement {
+		return nil, nil, fmt.Sprintf("%s is larger than %d bytes", statementName, maxStatement)
+	}
+	sealed, err := trust.ParseSealed(statementName, src)
+	if err != nil {
+		return nil, nil, err.Error()
+	}
+	signers = sealed.Verify(r.trust.policy, r.cfg.Signing).Signers()
+	if len(signers) == 0 {
+		return nil, nil, statementName + ": nobody whom the policy names signed it"
+	}
+	if h, err = trust.ParseAcceptHistory(statementName, sealed.Statement); err != nil {
+		return nil, nil, err.Error()
+	}
+	last, _ := r.history.last()
+	if a := r.trust.policy.AuthorizeHistory(h, last.Commit, signers, r.now()); a.Verdict != trust.Allowed {
+		return nil, nil, strings.TrimSpace(a.Sentence() + "; " + a.Hint)
+	}
+	return h, signers, ""
+}
+
+// walkFrom lists the commits to judge: those after the last one that was looked at, and that one too while
+// a maintainer has said to go on from it and its content is not accepted yet.
+func (r *Reconciler) walkFrom(ctx context.Context, head string) ([]gitrepo.Commit, error) {
+	from := r.checked()
+	commits, err := r.cfg.Repo.Walk(ctx, from, head, r.paths())
+	if err != nil || !r.cursor.Onto || r.cursor.Checked != from {
+		return commits, err
+	}
+	first, err := r.cfg.Repo.Commit(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	return append([]gitrepo.Commit{first}, commits...), nil
+}
