@@ -19,6 +19,7 @@ import (
 	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/reconciler"
 	"github.com/rampart-flags/rampart/redisstore"
+	"github.com/rampart-flags/rampart/schema"
 	"github.com/rampart-flags/rampart/signing"
 	"github.com/rampart-flags/rampart/signing/keyless"
 )
@@ -174,7 +175,10 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 
 // explain adds the next step to what opening can meet.
 func explain(err error, dir string) error {
+	var defects schema.Errors
 	switch {
+	case errors.As(err, &defects):
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "mend the file that --trust names; docs/trust.md describes it"))
 	case errors.Is(err, reconciler.ErrStateInUse), errors.Is(err, gitrepo.ErrLocked):
 		return cli.Hint(err, "one reconciler a state folder: ask the running one (reconcile status), or set another --state-dir than %s", dir)
 	case errors.Is(err, reconciler.ErrStateDamaged):
