@@ -38,6 +38,7 @@ var subcommands = []func(*app) *cobra.Command{
 	initCommand,
 	keygenCommand,
 	overrideCommand,
+	promoteCommand,
 	rampCommand,
 	refsCommand,
 	resolveCommand,
