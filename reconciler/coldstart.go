@@ -207,11 +207,15 @@ func (r *Reconciler) replay(ctx context.Context, head string, next uint64) (jour
 func (r *Reconciler) diverges(ctx context.Context, spec *flags.Spec) (string, error) {
 	var names []string
 	var buf []byte
+	if err := r.adoptOverrides(ctx, spec); err != nil {
+		return "", err
+	}
+	over := r.desire(spec)
 	for kv, err := range r.cfg.Store.Entries(ctx) {
 		if err != nil {
 			return "", err
 		}
-		want, ok := exactEntry(spec, kv.Key)
+		want, ok := over.entry(kv.Key)
 		if buf = want.AppendJSON(buf[:0]); !ok || !bytes.Equal(buf, kv.Value) {
 			names = append(names, kv.Key.String())
 		}

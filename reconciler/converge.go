@@ -26,6 +26,8 @@ type storeState struct {
 	watch   watch
 	epoch   uint64
 	drifted bool // this pass found drift, and put it right
+	// layer is what lies over spec in the store.
+	layer layered
 }
 
 // heal looks whether the store holds the target, by meta and for a small spec by spec and
@@ -43,6 +45,11 @@ func (r *Reconciler) heal(ctx context.Context) error {
 		return err
 	}
 	live.Meta.Message = ""
+	if err == nil && r.store.spec == r.target.spec && live.Meta == r.store.meta && r.store.layer.version != r.over.version {
+		if err := r.relayer(ctx); err != nil {
+			return err
+		}
+	}
 	if err != nil || live.Meta != r.store.meta || whole && !r.holds(live) {
 		return r.bring(ctx)
 	}
@@ -132,7 +139,10 @@ func (r *Reconciler) bringOnce(ctx context.Context) error {
 	if err := r.outnumber(live.Meta); err != nil {
 		return err
 	}
-	found, err := r.compare(ctx, r.target.spec)
+	if err := r.adoptOverrides(ctx, r.target.spec); err != nil {
+		return err
+	}
+	found, err := r.compare(ctx, r.desire(r.target.spec))
 	if err != nil {
 		return err
 	}
@@ -230,9 +240,11 @@ func (r *Reconciler) step(ctx context.Context) error {
 	if r.store.spec != r.target.spec {
 		kind, c.Spec = KindApply, r.target.spec.Bytes()
 	}
+	want := r.desire(r.target.spec)
+	set, c.Delete = beneath(want, r.store.layer.layer, set, del)
 	var buf []byte
 	for _, k := range set {
-		entry, _ := r.target.spec.Entry(k.Feature, k.Tenant)
+		entry, _ := want.entry(k)
 		at := len(buf)
 		buf = entry.AppendJSON(buf)
 		c.Set = append(c.Set, redisstore.KV{Key: k, Value: buf[at:len(buf):len(buf)]})
@@ -248,13 +260,16 @@ func (r *Reconciler) step(ctx context.Context) error {
 
 // isApplied says whether the store was last seen to hold the target.
 func (r *Reconciler) isApplied() bool {
-	return r.target != nil && r.store.spec == r.target.spec && bytes.Equal(r.store.bundle, r.target.bundle())
+	return r.target != nil && r.store.spec == r.target.spec && bytes.Equal(r.store.bundle, r.target.bundle()) && r.store.layer.version == r.over.version
 }
 
 // apply brings a newly accepted generation, or newer signatures, into the store.
 func (r *Reconciler) apply(ctx context.Context) error {
 	if r.store.spec == nil {
 		return r.bring(ctx)
+	}
+	if r.store.spec == r.target.spec && bytes.Equal(r.store.bundle, r.target.bundle()) {
+		return r.relayer(ctx)
 	}
 	return r.step(ctx)
 }
@@ -312,7 +327,6 @@ func (r *Reconciler) isLive(ctx context.Context, meta redisstore.Meta, done *Cou
 	now := r.now().UTC()
 	s := &r.store
 	s.meta, s.spec, s.bundle = meta, r.target.spec, r.target.bundle()
-	s.watch.reset(r.target.spec)
 	for i, e := range r.pending {
 		e.Outcome = OutcomeSuperseded
 		if i == len(r.pending)-1 {
@@ -330,7 +344,7 @@ func (r *Reconciler) isLive(ctx context.Context, meta redisstore.Meta, done *Cou
 	}
 	r.status.Applied = r.mark(r.target)
 	r.status.Applied.Epoch, r.status.Applied.At = meta.Epoch, at.UTC()
-	r.live.Store(&Live{Generation: r.target.Generation, Spec: r.target.spec, AppliedAt: at})
+	r.showLive(ctx, done)
 	r.status.set(now, CondStoreUnavailable, False, Reachable, "")
 	r.status.set(now, CondApplied, True, CodeLive, "")
 }

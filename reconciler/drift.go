@@ -78,11 +78,11 @@ type difference struct {
 	drift Drift
 }
 
-// compare looks at every entry of the namespace and says how it differs from spec. Only
+// compare looks at every entry of the namespace and says how it differs from what is desired. Only
 // entries that are there are read: an empty store costs a scan.
-func (r *Reconciler) compare(ctx context.Context, spec *flags.Spec) (difference, error) {
+func (r *Reconciler) compare(ctx context.Context, want desired) (difference, error) {
 	var d difference
-	there := make(map[flags.Key]bool, spec.Len())
+	there := make(map[flags.Key]bool, want.spec.Len())
 	scan := r.cfg.Store.NewScan()
 	for more := true; more; {
 		var found []flags.Key
@@ -95,7 +95,7 @@ func (r *Reconciler) compare(ctx context.Context, spec *flags.Spec) (difference,
 		}
 	}
 	var read, gone []flags.Key
-	for k := range spec.Entries() {
+	for k := range want.keys() {
 		if there[k] {
 			read = append(read, k)
 			delete(there, k)
@@ -103,18 +103,18 @@ func (r *Reconciler) compare(ctx context.Context, spec *flags.Spec) (difference,
 			gone = append(gone, k)
 		}
 	}
-	if err := r.check(ctx, spec, read, &d); err != nil {
+	if err := r.check(ctx, want, read, &d); err != nil {
 		return difference{}, err
 	}
 	for _, k := range gone {
-		d.missing(spec, k)
+		d.missing(want, k)
 	}
 	return d, r.extra(ctx, &d, slices.Collect(maps.Keys(there)))
 }
 
 // missing adds an entry that is not there.
-func (d *difference) missing(spec *flags.Spec, k flags.Key) {
-	entry, _ := exactEntry(spec, k)
+func (d *difference) missing(want desired, k flags.Key) {
+	entry, _ := want.entry(k)
 	value := entry.AppendJSON(nil)
 	d.set = append(d.set, redisstore.KV{Key: k, Value: value})
 	d.drift.add(k, "missing", nil, value)
@@ -140,8 +140,8 @@ func (r *Reconciler) extra(ctx context.Context, d *difference, keys []flags.Key)
 	return nil
 }
 
-// check reads these entries of spec and adds those that differ.
-func (r *Reconciler) check(ctx context.Context, spec *flags.Spec, keys []flags.Key, d *difference) error {
+// check reads these entries of what is desired and adds those that differ.
+func (r *Reconciler) check(ctx context.Context, want desired, keys []flags.Key, d *difference) error {
 	for part := range slices.Chunk(keys, checkedAtOnce) {
 		values, err := r.cfg.Store.Read(ctx, part)
 		if err != nil {
@@ -149,7 +149,7 @@ func (r *Reconciler) check(ctx context.Context, spec *flags.Spec, keys []flags.K
 		}
 		var buf []byte
 		for i, k := range part {
-			entry, ok := exactEntry(spec, k)
+			entry, ok := want.entry(k)
 			if !ok {
 				if values[i] != nil { // a hint named it
 					d.del = append(d.del, k)
@@ -185,14 +185,6 @@ func exactEntry(spec *flags.Spec, k flags.Key) (flags.Entry, bool) {
 	return spec.Entry(k.Feature, k.Tenant)
 }
 
-func entryKeys(spec *flags.Spec) []flags.Key {
-	keys := make([]flags.Key, 0, spec.Len())
-	for k := range spec.Entries() {
-		keys = append(keys, k)
-	}
-	return keys
-}
-
 const (
 	// wholeUpTo is how many entries are all read back at every look; more are gone
 	// through in rollTime.
@@ -205,16 +197,17 @@ const (
 
 // watch is how far the rolling look has come.
 type watch struct {
-	spec  *flags.Spec
-	keys  []flags.Key // of spec, made when first needed
+	want  desired
+	laid  int         // the version of the layer
+	keys  []flags.Key // of what is desired, made when first needed
 	next  int         // the first key of the next part
 	round bool        // a round has just ended: spec and bundle are due too
 	scan  *redisstore.Scan
 }
 
-func (w *watch) reset(spec *flags.Spec) {
-	if w.spec != spec {
-		*w = watch{spec: spec}
+func (w *watch) reset(want desired, version int) {
+	if w.want.spec != want.spec || w.laid != version {
+		*w = watch{want: want, laid: version}
 	}
 }
 
@@ -229,7 +222,7 @@ func (w *watch) wholeDue(entries int) bool {
 // part is the next keys to read back at a look.
 func (w *watch) part(interval time.Duration) []flags.Key {
 	if w.keys == nil {
-		w.keys = entryKeys(w.spec)
+		w.keys = slices.AppendSeq(make([]flags.Key, 0, w.want.spec.Len()), w.want.keys())
 	}
 	if len(w.keys) <= wholeUpTo {
 		return w.keys
@@ -249,7 +242,7 @@ func (r *Reconciler) deepen(ctx context.Context) error {
 	w := &r.store.watch
 	var d difference
 	part := w.part(r.cfg.interval())
-	err := r.check(ctx, w.spec, append(part[:len(part):len(part)], r.hinted(part)...), &d)
+	err := r.check(ctx, w.want, append(part[:len(part):len(part)], r.hinted(part)...), &d)
 	if err == nil {
 		err = r.sweep(ctx, &d)
 	}
@@ -281,7 +274,7 @@ func (r *Reconciler) sweep(ctx context.Context, d *difference) error {
 			return err
 		}
 		for _, k := range found {
-			if _, ok := exactEntry(w.spec, k); !ok && !known[k] {
+			if _, ok := w.want.entry(k); !ok && !known[k] {
 				strange[k] = true
 			}
 		}
@@ -362,6 +355,15 @@ func (r *Reconciler) hinted(rolling []flags.Key) []flags.Key {
 	w.round = w.round || system
 	if len(rolling) == len(w.keys) {
 		return nil
+	}
+	for k := range w.want.layer { // few, and what they lower must stay down
+		if keys == nil {
+			keys = map[flags.Key]bool{}
+		}
+		keys[k] = true
+	}
+	for _, k := range rolling {
+		delete(keys, k)
 	}
 	return slices.Collect(maps.Keys(keys))
 }

@@ -67,7 +67,7 @@ type Event struct {
 // What only falls or restores goes ahead also when it cannot be recorded.
 func (e Event) Rises() bool {
 	switch e.Kind {
-	case KindRepair, KindRefill, KindApply, KindSignatures:
+	case KindRepair, KindRefill, KindApply, KindSignatures, KindOverride:
 		return false
 	}
 	for _, c := range e.Changes {

@@ -30,6 +30,7 @@ type metrics struct {
 	recordFailures prometheus.Counter
 	personal       *prometheus.CounterVec // kind
 	suspended      prometheus.Gauge
+	overrides      prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -68,6 +69,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		condition:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "rampart_condition", Help: "1 when the condition is true, 0 when false, -1 when unknown."}, []string{"type"}),
 		personal:       counters("rampart_pii_findings_total", "Personal data that accepted changes brought, by kind, where the policy only warns of it.", "kind"),
 		recordFailures: counter("rampart_record_failures_total", "Events that could not be recorded."),
+		overrides:      gauge("rampart_overrides", "Break-glass statements in force."),
 		suspended:      gauge("rampart_suspended", "1 while a person has suspended reconciling: nothing new from git is accepted."),
 	}
 	// Series that alerts watch exist from the start: a rate needs a first value.
@@ -81,7 +83,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.passes, m.phase, m.commits, m.generation, m.liveGeneration, m.headLive, m.lastSuccess, m.commitToLive,
-			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended)
+			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended, m.overrides)
 	}
 	return m
 }
@@ -111,6 +113,7 @@ func (m *metrics) show(s *Status) {
 		}
 	}
 	set(m.headLive, s.HeadLive)
+	m.overrides.Set(float64(len(s.Overrides)))
 	set(m.suspended, s.Suspended != nil)
 	if s.Verified != nil {
 		m.generation.Set(float64(s.Verified.Generation))

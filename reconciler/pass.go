@@ -39,6 +39,8 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 
 	suspended := r.heedSuspension(ctx)
 	trustErr := r.readTrust()
+	r.reviewOverrides(ctx)
+	r.takeDropped(ctx)
 	r.revalidate(ctx)
 	storeErr := r.timed("heal", func() error { return r.heal(ctx) })
 	var head string
@@ -47,8 +49,12 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	if head != "" && !suspended && ctx.Err() == nil {
 		walkErr = r.advance(ctx, head)
 	}
+	r.reviewOverrides(ctx) // git may say the same by now
 	if storeErr == nil && r.target != nil && !r.isApplied() && ctx.Err() == nil {
 		storeErr = r.timed("converge", func() error { return r.apply(ctx) })
+	}
+	if storeErr == nil && r.isApplied() && ctx.Err() == nil {
+		storeErr = r.tellOverrides(ctx)
 	}
 	if storeErr == nil && r.isApplied() && ctx.Err() == nil { // last: a new commit does not wait for it
 		storeErr = r.timed("deepen", func() error { return r.deepen(ctx) })
@@ -187,6 +193,9 @@ func (r *Reconciler) pause(err error) time.Duration {
 	}
 	sooner(r.source.due)
 	sooner(r.source.retry)
+	for _, o := range r.over.in {
+		sooner(o.Expires)
+	}
 	if s := r.status.Suspended; s != nil {
 		sooner(s.Until)
 	}

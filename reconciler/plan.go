@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rampart-flags/rampart/flags"
@@ -27,6 +28,8 @@ type Plan struct {
 	Delete []string `json:"delete"`
 	// HeadLive says that afterwards the newest spec in git would be live.
 	HeadLive bool `json:"head_live"`
+	// Overrides are the statements in force; what they lower stays as they say.
+	Overrides []InForce `json:"overrides,omitempty"`
 	// Stopped says why nothing would be done at all.
 	Stopped *Refusal `json:"stopped,omitempty"`
 }
@@ -80,7 +83,11 @@ func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
 	if changes := flags.Diff(before, want); len(changes) > 0 {
 		p.Changes = changes
 	}
-	d, err := r.compare(ctx, want)
+	if err := r.adoptOverrides(ctx, want); err != nil {
+		return nil, err
+	}
+	p.Overrides = slices.Clone(r.status.Overrides)
+	d, err := r.compare(ctx, r.desire(want))
 	if err != nil {
 		return nil, err
 	}

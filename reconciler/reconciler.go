@@ -107,6 +107,7 @@ type Reconciler struct {
 	status  Status
 	store   storeState
 	source  sourceState
+	over    overrides
 	pending []Event // generations accepted and not yet live, oldest first
 	events  []Event // outcomes of the pass under way
 	tidying bool
@@ -126,6 +127,10 @@ type target struct {
 type Live struct {
 	Generation
 	Spec *flags.Spec
+	// Layer is what the statements in force, Overrides, have lowered. Entry and Entries
+	// take it in.
+	Layer     map[flags.Key]flags.Entry
+	Overrides []InForce
 	// AppliedAt is when the store took it.
 	AppliedAt time.Time
 }
@@ -159,6 +164,10 @@ func Open(cfg Config) (*Reconciler, error) {
 		r.folder.close()
 		return nil, fmt.Errorf("the state folder %s belongs to %s, not to %s: %w", cfg.Dir, p, cfg.path(), ErrStateDamaged)
 	}
+	if err := r.over.read(cfg.Dir); err != nil {
+		r.folder.close()
+		return nil, err
+	}
 	r.metrics = newMetrics(cfg.Metrics)
 	r.history = newHistory(all)
 	r.begin()
@@ -175,6 +184,7 @@ func (r *Reconciler) begin() {
 	if old := r.cursor.Status; old != nil {
 		s.LastSuccess, s.Drift, s.Suspended = old.LastSuccess, old.Drift, old.Suspended
 	}
+	r.overChanged()
 	r.source.refused = map[string]quarantined{}
 	for _, q := range r.cursor.Refused {
 		r.source.refused[q.Commit] = q

@@ -27,6 +27,8 @@ type Status struct {
 	Refused    []Refusal   `json:"refused,omitempty"`  // between the last accepted commit and HEAD, newest last
 	Deferred   []Refusal   `json:"deferred,omitempty"` // with NotBefore
 	Drift      DriftTotals `json:"drift"`
+	// Overrides are the break-glass statements in force, oldest first.
+	Overrides []InForce `json:"overrides,omitempty"`
 	// Suspended is nil unless a person told the reconciler to take nothing new from git.
 	Suspended *Suspension `json:"suspended,omitempty"`
 
@@ -160,6 +162,7 @@ func (s *Status) clone() *Status {
 	c.Conditions = slices.Clone(s.Conditions)
 	c.Refused = slices.Clone(s.Refused)
 	c.Deferred = slices.Clone(s.Deferred)
+	c.Overrides = slices.Clone(s.Overrides)
 	return &c
 }
 

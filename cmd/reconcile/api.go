@@ -83,13 +83,21 @@ func entryOf(e flags.Entry) apiEntry {
 	return apiEntry{Enabled: e.Enabled, Pct: e.Pct, Version: e.Version, Members: len(e.Cohorts), Salted: e.Salt != ""}
 }
 
-func flagOf(f *flags.Feature) apiFlag {
-	out := apiFlag{Feature: f.Name, Description: f.Description, Owner: f.Owner, Expires: f.Expires, apiEntry: entryOf(f.Entry(flags.DefaultTenant)), Ramp: json.RawMessage(f.Ramp)}
+func flagOf(live *reconciler.Live, f *flags.Feature) apiFlag {
+	out := apiFlag{Feature: f.Name, Description: f.Description, Owner: f.Owner, Expires: f.Expires, apiEntry: entryOf(live.Entry(f.Name, flags.DefaultTenant)), Ramp: json.RawMessage(f.Ramp)}
 	for tenant := range f.Tenants() {
 		if out.Tenants == nil {
 			out.Tenants = map[string]apiEntry{}
 		}
-		out.Tenants[tenant] = entryOf(f.Entry(tenant))
+		out.Tenants[tenant] = entryOf(live.Entry(f.Name, tenant))
+	}
+	for k, e := range live.Layer {
+		if k.Feature == f.Name && k.Tenant != flags.DefaultTenant && f.Tenant(k.Tenant) == nil {
+			if out.Tenants == nil {
+				out.Tenants = map[string]apiEntry{}
+			}
+			out.Tenants[k.Tenant] = entryOf(e)
+		}
 	}
 	return out
 }
@@ -102,12 +110,12 @@ type apiLive struct {
 	Digest     string `json:"digest,omitempty"`
 }
 
-func (a *api) live() (apiLive, *flags.Spec) {
+func (a *api) live() (apiLive, *reconciler.Live) {
 	live := a.o.Live()
 	if live == nil || live.Spec == nil {
 		return apiLive{}, nil
 	}
-	return apiLive{live.Number, live.Commit, live.Version, live.Digest}, live.Spec
+	return apiLive{live.Number, live.Commit, live.Version, live.Digest}, live
 }
 
 // flags lists the live features by name, from the one after "after" on.
@@ -122,10 +130,10 @@ func (a *api) flags(w http.ResponseWriter, r *http.Request) {
 		Flags []apiFlag `json:"flags"`
 		Next  string    `json:"next,omitempty"` // give it as "after" for the next page
 	}{Format: "flags/v1", Flags: []apiFlag{}}
-	var spec *flags.Spec
-	out.apiLive, spec = a.live()
-	if spec != nil {
-		names, after := spec.Features(), r.URL.Query().Get("after")
+	var live *reconciler.Live
+	out.apiLive, live = a.live()
+	if live != nil {
+		names, after := live.Spec.Features(), r.URL.Query().Get("after")
 		from, found := slices.BinarySearch(names, after)
 		if found {
 			from++
@@ -135,7 +143,7 @@ func (a *api) flags(w http.ResponseWriter, r *http.Request) {
 			names, out.Next = names[:limit], names[limit-1]
 		}
 		for _, name := range names {
-			out.Flags = append(out.Flags, flagOf(spec.Feature(name)))
+			out.Flags = append(out.Flags, flagOf(live, live.Spec.Feature(name)))
 		}
 	}
 	answer(w, http.StatusOK, out)
@@ -143,8 +151,8 @@ func (a *api) flags(w http.ResponseWriter, r *http.Request) {
 
 // flag is one live feature.
 func (a *api) flag(w http.ResponseWriter, r *http.Request) {
-	live, spec := a.live()
-	if spec == nil || spec.Feature(r.PathValue("feature")) == nil {
+	about, live := a.live()
+	if live == nil || live.Spec.Feature(r.PathValue("feature")) == nil {
 		answer(w, http.StatusNotFound, map[string]string{"error": "no such feature is live"})
 		return
 	}
@@ -152,7 +160,7 @@ func (a *api) flag(w http.ResponseWriter, r *http.Request) {
 		Format string `json:"format"`
 		apiLive
 		Flag apiFlag `json:"flag"`
-	}{"flag/v1", live, flagOf(spec.Feature(r.PathValue("feature")))})
+	}{"flag/v1", about, flagOf(live, live.Spec.Feature(r.PathValue("feature")))})
 }
 
 // history lists accepted generations, newest first, below "before", and the commits that are refused or wait now.

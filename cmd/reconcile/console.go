@@ -31,7 +31,7 @@ func newConsole(log *slog.Logger, a *app, o *opened, told *pushed) (*console.Con
 			return console.Decision{Action: d.Action, Verdict: d.Verdict, Code: d.Code, Reason: d.Reason, From: d.From, To: d.To,
 				Approval: d.Approval, Until: d.Until, At: d.At, PullRequest: webAddress(d.PullRequest)}, ok
 		},
-		Commit:  commitAddress(a.repo),
+		Commit: commitAddress(a.repo),
 		Actions: []console.Action{{Name: "Look at git now", Path: "/admin/reconcile"},
 			{Name: "Suspend", Path: "/admin/suspend"}, {Name: "Resume", Path: "/admin/resume"}},
 	}

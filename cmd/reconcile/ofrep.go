@@ -18,7 +18,8 @@ type evaluation struct {
 	log     *slog.Logger
 	handler *ofrep.Handler
 	view    atomic.Pointer[ofrep.View]
-	mu      sync.Mutex // one compiles, the others take the last view
+	shown   *reconciler.Live // what view was made of
+	mu      sync.Mutex       // one compiles, the others take the last view
 }
 
 // newEvaluation serves until ctx ends.
@@ -49,15 +50,22 @@ func (e *evaluation) follow(ctx context.Context) {
 func (e *evaluation) refresh() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now, was := e.live(), e.view.Load()
-	if now == nil || now.Spec == nil || was.Snapshot != nil && was.Generation == now.Generation.Number && was.Revision == now.Digest {
+	now := e.live()
+	if now == nil || now.Spec == nil || now == e.shown {
 		return false
 	}
-	snap, err := flags.Compile(now.Spec)
+	was, revision := e.view.Load(), now.Digest
+	for _, o := range now.Overrides {
+		revision += "+" + o.ID
+	}
+	if e.shown = now; was.Snapshot != nil && was.Generation == now.Generation.Number && was.Revision == revision {
+		return false
+	}
+	snap, err := flags.CompileEntries(now.Entries())
 	if err != nil {
 		e.log.Error("compiling what is live; the last evaluation goes on", "err", err)
 		return false
 	}
-	e.view.Store(&ofrep.View{Snapshot: snap, Generation: now.Generation.Number, Commit: now.Commit, Version: now.Version, Revision: now.Digest})
+	e.view.Store(&ofrep.View{Snapshot: snap, Generation: now.Generation.Number, Commit: now.Commit, Version: now.Version, Revision: revision})
 	return true
 }

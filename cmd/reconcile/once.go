@@ -120,6 +120,9 @@ func describe(e reconciler.Event, p cli.Palette) string {
 		switch e.Kind {
 		case reconciler.KindSuspension:
 			line("%s", p.Bold(e.Message))
+		case reconciler.KindOverride:
+			line("%s %s%s", p.Bold("override"), e.Message, by)
+			changeLines(&b, e.Changes, p)
 		case reconciler.KindRepair:
 			line("%s entries in Redis that differed from generation %d: %s", p.Bold("repaired"), e.Generation, e.Drift)
 			driftLines(&b, e.Drift)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -111,6 +112,9 @@ func (a *app) printPlan(p *reconciler.Plan) {
 		default:
 			say("%s %.12s %s: %s: %s", paint.Red(c.Verdict), c.Commit, c.Subject, c.Code, c.Message)
 		}
+	}
+	for _, f := range p.Overrides {
+		say("override in force: %s, signed by %s: %s", f.Text, strings.Join(f.Signers, ", "), f.Reason)
 	}
 	for i, c := range p.Changes {
 		if i == maxLines {

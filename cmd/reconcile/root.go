@@ -30,6 +30,7 @@ var subcommands = []func(*app) *cobra.Command{
 	dsarCommand,
 	suspendCommand,
 	resumeCommand,
+	overrideCommand,
 }
 
 // aliases are the older names of settings, beside RAMPART_<NAME>.

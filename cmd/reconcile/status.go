@@ -196,6 +196,9 @@ func (a *app) printStatus(s *reconciler.Status) {
 	if s.Suspended != nil {
 		say("%s\t%s, since %s", paint.Red("suspended"), s.Suspended, s.Suspended.Since.Format(time.RFC3339))
 	}
+	for _, f := range s.Overrides {
+		say("%s\t%s, signed by %s: %s", paint.Red("override"), f.Text, strings.Join(f.Signers, ", "), f.Reason)
+	}
 	say("drift\t%d found, %d repaired", s.Drift.Found, s.Drift.Repaired)
 	say("")
 	for _, c := range s.Conditions {

@@ -178,6 +178,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 	}))
 	suspensionRoutes(mux, g, o)
+	overrideRoute(mux, g, o)
 	return mux, pages.Close, nil
 }
 
@@ -186,6 +187,8 @@ func bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limit := int64(maxBody)
 		switch r.URL.Path {
+		case "/admin/override":
+			limit = maxSealed
 		case "/admin/decisions":
 			limit = maxReportBody
 		case "/webhook/git":
