@@ -28,6 +28,7 @@ var subcommands = []func(*app) *cobra.Command{
 	coverageCommand,
 	purgeCommand,
 	dsarCommand,
+	acceptHistoryCommand,
 	suspendCommand,
 	resumeCommand,
 	overrideCommand,

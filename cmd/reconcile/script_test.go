@@ -62,6 +62,11 @@ func setupScript(env *testscript.Env) error {
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return err
 	}
+	for name, key := range stage.Keys {
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name+".key"), []byte(key.PrivatePEM()), 0o600); err != nil {
+			return err
+		}
+	}
 	for name, value := range map[string]string{
 		"HOME": home, "NO_COLOR": "1", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.DevNull, "GIT_TERMINAL_PROMPT": "0",
 		"RAMPART_REPO": stage.Repo.URL(), "RAMPART_TRUST": stage.Trust, "RAMPART_REDIS": stage.Redis.URL(),
