@@ -194,24 +194,23 @@ func (f *redisFeed) compile(ctx context.Context, live redisstore.Live, spec *fla
 	}
 	var expires time.Time
 	for _, o := range overrides {
-		lowered := o.Entries(spec)
+		if expires.IsZero() || o.Expires.Before(expires) {
+			expires = o.Expires
+		}
+	}
+	if lowered := trust.Layer(spec, overrides); len(lowered) > 0 {
 		compiled, err = compiled.Update(func(yield func(flags.Key, *flags.Entry) bool) {
-			for k := range lowered {
-				// Statements add up: each one lowers what the others left.
-				e, tenant := compiled.Entry(k.Feature, k.Tenant)
-				if tenant == "" || f.c.lazy != nil && !f.c.lazy.wants(k) {
+			for k, e := range lowered {
+				if f := f.c.lazy; f != nil && !f.wants(k) {
 					continue
 				}
-				if e = o.Entry(k, e); !yield(k, &e) {
+				if !yield(k, &e) {
 					return
 				}
 			}
 		})
 		if err != nil {
 			return err
-		}
-		if expires.IsZero() || o.Expires.Before(expires) {
-			expires = o.Expires
 		}
 	}
 	meta := live.Meta
