@@ -69,7 +69,9 @@ func words() map[string]flagtest.Word {
 }
 
 var own = map[string]flagtest.Word{
-	"accept-history": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) { ts.Check(h.acceptHistory(args[0], args[1])) }),
+	"accept-history": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) {
+		ts.Check(h.acceptHistory(args[0], args[1]))
+	}),
 	"forge-meta": on(func(_ *testscript.TestScript, h *play, _ bool, args []string) { h.forge(args[0], args[1]) }),
 	"pass": on(func(ts *testscript.TestScript, h *play, neg bool, _ []string) {
 		var err error
