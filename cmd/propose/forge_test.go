@@ -191,6 +191,9 @@ func (f *fakeGitea) mergeWithGit(p *fakePull) {
 	p.state, p.merged = "closed", true
 }
 
+// address is the repository's, for people and for git.
+func (f *fakeGitea) address() string { return f.URL + "/acme/origin.git" }
+
 // open lists the open pull requests' numbers.
 func (f *fakeGitea) open() (numbers []int) {
 	f.mu.Lock()

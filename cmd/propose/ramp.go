@@ -48,7 +48,8 @@ type rampSettings struct {
 	branch, remote           string
 	prBranch, autoMerge      string
 	labels                   []string
-	forge, report            string
+	forge, repository        string
+	report                   string
 }
 
 func rampCommand(a *app) *cobra.Command {
@@ -80,6 +81,7 @@ func rampCommand(a *app) *cobra.Command {
 	f.StringVar(&s.autoMerge, "auto-merge", "never", "`WHICH` changes go in without review: never, down or always")
 	f.StringSliceVar(&s.labels, "label", []string{"rampart"}, "`LABEL`s of the pull request")
 	f.StringVar(&s.forge, "forge", "", "`KIND` or KIND=URL of the forge, github, gitlab or gitea, where the remote's address does not tell")
+	f.StringVar(&s.repository, "repository", "", "the repository's `URL` at the forge, where the remote's address is an alias or a mirror")
 	f.StringVar(&s.report, "report", "", "post every decision to the reconciler at `URL` (its token in $RAMPART_ADMIN_TOKEN)")
 	return cmd
 }
@@ -174,9 +176,14 @@ func (r *rampRun) perform(ctx context.Context) ([]*rampDone, error) {
 		return []*rampDone{done}, err
 	}
 	downs, err := r.publish(ctx, onlyDowns)
-	if err != nil || !downs.waitsForDown() {
+	if err != nil || !downs.lowers() {
 		return []*rampDone{downs}, err
 	}
-	ups, err := r.publish(ctx, allMoves)
+	// What rises, and what was open for review, is decided on what is there now.
+	rest := allMoves
+	if downs.Merged != forge.MergedNow {
+		rest = onlyUps
+	}
+	ups, err := r.publish(ctx, rest)
 	return []*rampDone{downs, ups}, err
 }

@@ -47,11 +47,12 @@ type moves int
 const (
 	allMoves  moves = iota
 	onlyDowns       // where there are downs, ups wait for the next commit
+	onlyUps         // downs have a proposal of their own
 )
 
-// waitsForDown is whether ups were put off so that downs could go first.
-func (p *rampProposal) waitsForDown() bool {
-	return slices.ContainsFunc(p.out, func(o ramp.Outcome) bool { return o.Code == ramp.CodeWaitsDown })
+// lowers is whether something goes down.
+func (p *rampProposal) lowers() bool {
+	return slices.ContainsFunc(p.out, func(o ramp.Outcome) bool { return o.Action.Lowers() })
 }
 
 // decide makes the proposal. The same base, evidence and clock give the same bytes.
@@ -78,9 +79,7 @@ func (r *rampRun) decide(b rampBase, which moves) (*rampProposal, error) {
 		return nil, cli.Exit(cli.ExitRefused, cli.Hint(err, "mend the ramp block, then: propose validate"))
 	}
 	r.holdRaced(p)
-	if which == onlyDowns {
-		downsFirst(p.out)
-	}
+	p.partition(which)
 	if r.first == nil {
 		r.first = b.spec
 	}
@@ -137,14 +136,18 @@ func (r *rampRun) holdRaced(p *rampProposal) {
 	}
 }
 
-// downsFirst puts ups off where there are downs, so that the downs make a commit of their own.
-func downsFirst(out []ramp.Outcome) {
-	if !slices.ContainsFunc(out, func(o ramp.Outcome) bool { return o.Action.Lowers() }) {
+// partition puts off what is not for this commit: ups where there are downs, so that these make a
+// commit of their own, or the downs that have one already.
+func (p *rampProposal) partition(which moves) {
+	if which == allMoves || which == onlyDowns && !p.lowers() {
 		return
 	}
-	for i := range out {
-		if out[i].Action == ramp.Up {
-			out[i].Shelve(ramp.CodeWaitsDown, "others go down first, in a commit of their own")
+	for i := range p.out {
+		switch o := &p.out[i]; {
+		case which == onlyDowns && o.Action == ramp.Up:
+			o.Shelve(ramp.CodeWaitsDown, "others go down first, in a commit of their own")
+		case which == onlyUps && o.Action.Lowers():
+			o.Shelve(ramp.CodeWaitsDown, "it goes down in a proposal of its own")
 		}
 	}
 }

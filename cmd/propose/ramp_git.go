@@ -223,16 +223,11 @@ func (p place) look(ctx context.Context) (s stand, err error) {
 		s.base, s.at, s.here = head, head, true
 		return s, nil
 	}
-	if s.at, err = p.c.RemoteBranch(ctx, p.remote, p.branch); err != nil {
+	s.at, err = p.c.Fetch(ctx, p.remote, p.branch)
+	if err != nil && !errors.Is(err, gitrepo.ErrNoBranch) {
 		return s, err
 	}
 	s.base = s.at
-	if s.at != "" {
-		if s.base, err = p.c.Fetch(ctx, p.remote, p.branch); err != nil {
-			return s, err
-		}
-		s.at = s.base
-	}
 	if branch != p.branch {
 		if s.at == "" {
 			return s, usage(cli.Hint(fmt.Errorf("%s has no branch %s", p.remote, p.branch), "push it first, or name another: --branch main"))
@@ -305,7 +300,7 @@ func (r *rampRun) tryPublish(ctx context.Context, at place, which moves) (*rampD
 		}
 	}
 	if r.s.reach() == reachPR {
-		err = r.propose(ctx, at, s, done)
+		err = r.propose(ctx, at, s, done, which)
 	} else if p.changed() {
 		err = r.handOn(ctx, at, s, done)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rampart-flags/rampart/gitrepo"
@@ -18,20 +19,35 @@ import (
 const needsApproval = "needs-approval"
 
 // propose puts the commit on a branch of its own and has one pull request for it, or closes the one
-// that is open when nothing of it holds any more.
-func (r *rampRun) propose(ctx context.Context, at place, s stand, done *rampDone) error {
+// that is open when nothing of it holds any more. What goes in by itself has a branch beside, so that
+// what waits for review is not disturbed.
+func (r *rampRun) propose(ctx context.Context, at place, s stand, done *rampDone, which moves) error {
 	f, err := r.openForge(ctx, at)
 	if err != nil {
 		return err
 	}
 	name := cmp.Or(r.s.prBranch, "rampart/ramp-"+cmp.Or(done.cur.Environment, "default"))
-	if !done.changed() {
-		return r.closeObsolete(ctx, f, at, s, name, done)
-	}
+	beside := name + "-down"
 	mergeNow := r.mergesItself(done)
-	if mergeNow && r.s.autoMerge == "down" {
-		name += "-down" // it goes in at once; what is open for review stays as it is
+	switch {
+	case !done.changed() && which == onlyUps:
+		return r.closeObsolete(ctx, f, at, s, done, name)
+	case !done.changed():
+		return r.closeObsolete(ctx, f, at, s, done, name, beside)
+	case mergeNow && r.s.autoMerge == "down":
+		return r.proposeOn(ctx, f, at, s, done, beside, mergeNow)
 	}
+	if err := r.proposeOn(ctx, f, at, s, done, name, mergeNow); err != nil || which == onlyUps {
+		return err
+	}
+	pr := done.PR
+	err = r.closeObsolete(ctx, f, at, s, done, beside)
+	done.PR = pr
+	return err
+}
+
+// proposeOn pushes the commit to the branch, or one like it, and has a pull request for it.
+func (r *rampRun) proposeOn(ctx context.Context, f *forge.Forge, at place, s stand, done *rampDone, name string, mergeNow bool) error {
 	branch, old, err := r.ownBranch(ctx, at, s, name)
 	if err != nil {
 		return err
@@ -66,9 +82,11 @@ func (r *rampRun) openForge(ctx context.Context, at place) (*forge.Forge, error)
 	if err != nil {
 		return nil, usage(fmt.Errorf("--forge: %w", err))
 	}
-	url, err := at.c.RemoteURL(ctx, at.remote)
-	if err != nil {
-		return nil, err
+	url := r.s.repository
+	if url == "" {
+		if url, err = at.c.RemoteURL(ctx, at.remote); err != nil {
+			return nil, err
+		}
 	}
 	token := forge.Token(kind, r.env.Getenv)
 	for _, k := range []forge.Kind{forge.GitHub, forge.GitLab, forge.Gitea} {
@@ -131,12 +149,15 @@ func (r *rampRun) dropBranch(ctx context.Context, at place, branch, expect strin
 	return err
 }
 
-// closeObsolete closes what the bot had open and would not propose again.
-func (r *rampRun) closeObsolete(ctx context.Context, f *forge.Forge, at place, s stand, name string, done *rampDone) error {
-	open, err := f.List(ctx, at.branch, name)
+// closeObsolete closes what the bot had open on branches of these names and would not propose again.
+func (r *rampRun) closeObsolete(ctx context.Context, f *forge.Forge, at place, s stand, done *rampDone, names ...string) error {
+	open, err := f.List(ctx, at.branch, "")
 	if err != nil {
 		return forgeHint(err)
 	}
+	open = slices.DeleteFunc(open, func(pr forge.PullRequest) bool {
+		return !slices.ContainsFunc(names, func(name string) bool { return pr.Head == name || numbered(pr.Head, name) })
+	})
 	for _, pr := range open {
 		foreign, err := r.foreignWork(ctx, at, s, pr.Head)
 		if err != nil {
@@ -155,6 +176,13 @@ func (r *rampRun) closeObsolete(ctx context.Context, f *forge.Forge, at place, s
 		}
 	}
 	return nil
+}
+
+// numbered is whether head is one of the branches that ownBranch turns to: name-2, name-3, …
+func numbered(head, name string) bool {
+	n, ok := strings.CutPrefix(head, name+"-")
+	_, err := strconv.ParseUint(n, 10, 8)
+	return ok && err == nil
 }
 
 // ownBranch finds a branch for the proposal that holds nobody else's work, and where it is now.

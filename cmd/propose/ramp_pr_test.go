@@ -41,7 +41,6 @@ func newProposer(t *testing.T) *proposer {
 	t.Setenv("COSIGN_PASSWORD", "sesame")
 	p := &proposer{t: t, repo: repo, forge: startGitea(t, repo), now: time.Date(2026, 11, 23, 4, 7, 0, 0, time.UTC)}
 	p.key = filepath.Join(t.TempDir(), "bot.key")
-	repo.Git("remote", "set-url", "origin", p.forge.URL+"/acme/origin.git")
 	repo.Write("specs/flags.json", proposerSpec)
 	p.must("keygen", "--out", strings.TrimSuffix(p.key, ".key"))
 	p.must("sign", "--key", p.key)
@@ -79,7 +78,7 @@ func (p *proposer) night(slo, coverage string, args ...string) {
 		}
 	}
 	p.must(append([]string{
-		"ramp", "--pr", "--branch", "main", "--forge", "gitea", "--key", p.key, "--now", p.now.Format(time.RFC3339),
+		"ramp", "--pr", "--branch", "main", "--forge", "gitea", "--repository", p.forge.address(), "--key", p.key, "--now", p.now.Format(time.RFC3339),
 		"--slo", filepath.Join(dir, "slo"), "--coverage", filepath.Join(dir, "coverage"),
 	}, args...)...)
 }

@@ -94,6 +94,7 @@ func script(t *testing.T, dir, name string, env ...string) (out string, code int
 func TestRampJob(t *testing.T) {
 	flagtest.Need(t, "bash")
 	p := newProposer(t)
+	p.repo.Git("remote", "set-url", "origin", p.forge.address()) // by git's own protocol over http, as a job does
 	key, err := os.ReadFile(p.key)
 	if err != nil {
 		t.Fatal(err)
