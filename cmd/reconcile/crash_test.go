@@ -102,13 +102,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		}
 	}
 	wantWhole(t, s, func() string { src := land(1); once("the first pass"); return src }())
-	src := land(2)
+	land(2)
 	started := time.Now()
 	once("a pass to measure")
 	whole := time.Since(started)
 	generation := 2
 	for n := 3; n < 13; n++ {
-		src = land(n)
+		src := land(n)
 		cmd := command(t, s, state, "once")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
