@@ -28,6 +28,13 @@ type confirmation struct {
 	Document jsontext.Value `json:"document"`
 }
 
+// confirmed is the answer to POST /anchor.
+type confirmed struct {
+	NotaryID string    `json:"notary_id"`
+	Digest   string    `json:"digest"`
+	Time     time.Time `json:"time"`
+}
+
 // fault is how the notary misbehaves.
 type fault struct {
 	Fail  int    `json:"fail,omitempty"`  // answer with this status
@@ -156,7 +163,7 @@ func (n *notary) anchor(w http.ResponseWriter, r *http.Request) {
 		answer(w, status, map[string]string{"error": err.Error()})
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"notary_id": c.NotaryID, "digest": c.Digest, "time": c.Time})
+	answer(w, http.StatusOK, confirmed{c.NotaryID, c.Digest, c.Time})
 }
 
 var errKeyReused = errors.New("this idempotency key came with another document")
