@@ -216,12 +216,12 @@ func parseLimit(raw jsontext.Value) (l Limit, err error) {
 	case red == nil:
 		red = green
 	}
-	l = Limit{Green: *green, Red: *red, MinSamples: doc.MinSamples, Higher: doc.Better == "higher" || doc.Better == "" && *red < *green}
+	l = Limit{Green: *green, Red: *red, MinSamples: doc.MinSamples, Higher: doc.Better == "higher"}
 	if doc.Better != "" && doc.Better != "higher" && doc.Better != "lower" {
 		return l, fmt.Errorf("better: want \"lower\" or \"higher\", not %q", doc.Better)
 	}
 	if l.Higher && l.Red > l.Green || !l.Higher && l.Red < l.Green {
-		return l, errors.New("red lies on the good side of green")
+		return l, errors.New("red lies on the good side of green (where more is better, say \"better\": \"higher\")")
 	}
 	return l, nil
 }
