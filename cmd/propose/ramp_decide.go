@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -57,9 +56,6 @@ func (p *rampProposal) lowers() bool {
 
 // decide makes the proposal. The same base, evidence and clock give the same bytes.
 func (r *rampRun) decide(b rampBase, which moves) (*rampProposal, error) {
-	if len(b.spec.Bytes()) > bigSpecBytes {
-		defer debug.SetGCPercent(debug.SetGCPercent(50)) // a quarter less memory for a tenth more time
-	}
 	p := &rampProposal{cur: b.spec, next: b.spec, slo: r.in.slo, coverage: r.coverageFor(&r.in, b.spec)}
 	features, err := r.features(b.spec, p)
 	if err != nil {
@@ -85,9 +81,6 @@ func (r *rampRun) decide(b rampBase, which moves) (*rampProposal, error) {
 	}
 	return p, r.build(p, b, &run)
 }
-
-// bigSpecBytes is from where on a run minds its memory.
-const bigSpecBytes = 4 << 20
 
 // features are those to decide on: as named, or every one that has a `ramp` block. With --create, one
 // that the spec does not have is made and not decided on.
