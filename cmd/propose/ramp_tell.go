@@ -125,6 +125,9 @@ func (r *rampRun) tell(runs []*rampDone) error {
 		if err := out.Flush(); err != nil {
 			return err
 		}
+		if done == runs[0] && slices.ContainsFunc(done.out, func(o ramp.Outcome) bool { return o.Code == ramp.CodeUndated }) {
+			r.env.Talk("evidence that does not say when it was measured decides nothing: give it a generated_at, or say it with --slo-at and --coverage-at")
+		}
 		if len(done.out)+len(done.created) == 0 {
 			r.env.Talk("nothing to decide: no feature has a ramp block, and none was named (--feature)")
 		}
