@@ -216,7 +216,7 @@ func (r *rampRun) recordOf(p *rampProposal, b rampBase, run *ramp.Run) ([]byte, 
 		Now: r.in.now, Spec: b.spec.Digest(), Environment: b.spec.Environment, Settings: r.in.settings,
 		Tenants: r.in.tenants, Budget: r.budget, Coverage: p.coverage, SLO: p.slo, Guards: map[string]jsontext.Value{},
 	}
-	if len(r.s.inputs.features) > 0 {
+	if len(r.s.inputs.features)+len(r.s.resume) > 0 {
 		rec.Features = run.Features
 	}
 	rec.Resumed, rec.Created = r.s.resume, p.created
