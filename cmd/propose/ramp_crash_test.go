@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,4 +52,29 @@ func TestACrashLosesAndDoublesNothing(t *testing.T) {
 	if nights < 10 {
 		t.Errorf("only %d nights: was anything killed?", nights)
 	}
+}
+
+// crashAtGit runs propose with a git before the real one on its PATH that kills it at its n-th call. It
+// returns whether it came to that.
+func crashAtGit(t *testing.T, n int, args []string, env ...string) bool {
+	t.Helper()
+	real, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	wrapper := fmt.Sprintf("#!/bin/sh\necho x >> %[1]s/calls\nif [ $(wc -l < %[1]s/calls) -eq %[2]d ]; then kill -9 $PPID; fi\nexec %[3]s \"$@\"\n", dir, n, real)
+	if err := os.WriteFile(filepath.Join(dir, "git"), []byte(wrapper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("propose", args...)
+	cmd.Env = append(append(os.Environ(), env...), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == -1 {
+		return true
+	}
+	if err != nil {
+		t.Fatalf("propose: %v\n%s", err, out)
+	}
+	return false
 }
