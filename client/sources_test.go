@@ -91,7 +91,7 @@ func TestOpenSaysWhatEachSourceSaid(t *testing.T) {
 		Sources: []client.Source{
 			client.Redis(redisstore.Options{URL: nobody(t)}), client.File(filepath.Join(t.TempDir(), "none.json")),
 		},
-		Wait: 300 * time.Millisecond, Environ: []string{}, Log: quiet(),
+		Wait: 3 * time.Second, Environ: []string{}, Log: quiet(),
 	})
 	if !errors.Is(err, client.ErrNotReady) || !strings.Contains(err.Error(), "connection refused") || !strings.Contains(err.Error(), "none.json") {
 		t.Errorf("err = %v", err)

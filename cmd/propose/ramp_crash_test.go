@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rampart-flags/rampart/internal/flagtest"
 )
 
 // Killed at any of its calls of git and started again, a run makes its step once: never lost, never
@@ -63,7 +65,7 @@ func crashAtGit(t *testing.T, n int, args []string, env ...string) bool {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	wrapper := fmt.Sprintf("#!/bin/sh\necho x >> %[1]s/calls\nif [ $(wc -l < %[1]s/calls) -eq %[2]d ]; then kill -9 $PPID; fi\nexec %[3]s \"$@\"\n", dir, n, real)
+	wrapper := fmt.Sprintf("#!/bin/sh\necho x >> %[1]s/calls\nif [ $(wc -l < %[1]s/calls) -eq %[2]d ]; then kill -9 $PPID; %[3]s \"$@\"; touch %[1]s/ended; exit; fi\nexec %[3]s \"$@\"\n", dir, n, real)
 	if err := os.WriteFile(filepath.Join(dir, "git"), []byte(wrapper), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +73,11 @@ func crashAtGit(t *testing.T, n int, args []string, env ...string) bool {
 	cmd.Env = append(append(os.Environ(), env...), "PATH="+dir+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == -1 {
+		// The call of git outlives the run; the next run is not to meet it.
+		flagtest.Eventually(t, "the last call of git to end", func() bool {
+			_, err := os.Stat(filepath.Join(dir, "ended"))
+			return err == nil
+		})
 		return true
 	}
 	if err != nil {
