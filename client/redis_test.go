@@ -67,6 +67,9 @@ func TestARewrittenEntryIsReadAgain(t *testing.T) {
 	w := newWorld(t)
 	w.apply(spec("flags-v1", `{"pct":0}`))
 	c := w.open(client.Options{Poll: time.Hour})
+	eventually(t, "the subscription", func() bool {
+		return !strings.HasSuffix(strings.TrimSpace(w.redis.CLI("pubsub", "numsub", "flags:v1:changes")), "0")
+	})
 	meta, err := w.store.Meta(t.Context())
 	if err != nil {
 		t.Fatal(err)
