@@ -95,13 +95,7 @@ func stepsOf(s *reconciler.Status) []step {
 	verified := len(s.Refused) == 0 && is(reconciler.CondHistoryRewritten).Status != reconciler.True && is(reconciler.CondSourceVerified).Status != reconciler.False
 	applied := is(reconciler.CondApplied).Status != reconciler.False
 	reachable := is(reconciler.CondStoreUnavailable).Status != reconciler.True
-	text := func(t reconciler.ConditionType) string {
-		c := is(t)
-		if c.Message != "" {
-			return string(c.Reason)
-		}
-		return string(c.Reason)
-	}
+	text := func(t reconciler.ConditionType) string { return string(is(t).Reason) }
 	refused := text(reconciler.CondSourceVerified)
 	if n := len(s.Refused); n > 0 {
 		refused = string(s.Refused[n-1].Code)

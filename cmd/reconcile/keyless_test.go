@@ -30,9 +30,7 @@ func TestKeylessSigner(t *testing.T) {
 	}
 	once := func(code int, more ...string) string {
 		t.Helper()
-		_, out, errs := 0, "", ""
-		var got int
-		got, out, errs = w.run(append(append([]string{"once"}, w.flags...), more...)...)
+		got, out, errs := w.run(append(append([]string{"once"}, w.flags...), more...)...)
 		if got != code {
 			t.Fatalf("exit %d, want %d\n%s\n%s", got, code, out, errs)
 		}
