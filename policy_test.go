@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"schema":                      {},
 	"internal/cli":                {},
 	"flags":                       {"schema"},
+	"config":                      {"schema"},
 	"signing":                     {},
 	"pii":                         {"flags", "schema"},
 	"migrate":                     {"flags", "schema"},

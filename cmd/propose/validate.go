@@ -13,7 +13,7 @@ import (
 )
 
 func validateCommand(a *app) *cobra.Command {
-	var policy string
+	var policy, configFile string
 	cmd := &cobra.Command{
 		Use:   "validate [FILE…] [flags]",
 		Short: "Check that a spec is well formed",
@@ -25,12 +25,22 @@ With a trust policy, given or found in the repository, that is checked too, and 
 the policy makes for specs: its environment, and that older clients can read it.
 
 Personal data, such as an e-mail address among the cohorts, is warned of on stderr, with what to write
-instead (propose fix-pii writes it). A policy with "pii": "deny" makes it an error, "off" keeps silent.`,
+instead (propose fix-pii writes it). A policy with "pii": "deny" makes it an error, "off" keeps silent.
+
+With --config it checks a rampart.json instead (docs/environments.md): unknown fields, two environments
+that share a namespace or a state folder, and the trust policies that it names.`,
 		Example: `  propose validate
   propose validate specs/flags.json --json
-  git show main:specs/flags.json | propose validate -`,
+  git show main:specs/flags.json | propose validate -
+  propose validate --config rampart.json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
+			if configFile != "" {
+				if len(args) > 0 {
+					return usage(errors.New("--config and a FILE exclude each other"))
+				}
+				return a.validateConfig(configFile)
+			}
 			if len(args) == 0 {
 				args = []string{a.specPath()}
 			}
@@ -42,6 +52,8 @@ instead (propose fix-pii writes it). A policy with "pii": "deny" makes it an err
 		},
 	}
 	cmd.Flags().StringVar(&policy, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
+	cmd.Flags().StringVar(&configFile, "config", "", "check the environments of this `FILE`, a rampart.json, instead of a spec")
+	cli.NoEnv(cmd, "config")
 	return cmd
 }
 
