@@ -46,8 +46,18 @@ func (o Options) maxPacks() int          { return cmp.Or(o.MaxPacks, 50) }
 const maxObjects = 20_000_000
 
 // Repo is a bare clone of one branch in a state folder. Its methods may be
-// called by several goroutines; those that write wait for each other.
+// called by several goroutines; those that write wait for each other. Several
+// may stand on one clone: see [Pool].
 type Repo struct {
+	*base
+	pool  *Pool // nil: the clone is this one's alone
+	moved func()
+	keep  string // what this user's last Tidy asked to keep; under base.writing
+	once  sync.Once
+}
+
+// base is the clone that a Repo, or several, stand on.
+type base struct {
 	opt    Options
 	remote *remote
 	state  *state
@@ -58,6 +68,8 @@ type Repo struct {
 	mu      sync.RWMutex // guards the fields below; readers hold it while they read the clone
 	clone   *clone       // nil before the first fetch
 	damaged bool         // the next Fetch clones anew
+
+	flights flights // of a Pool
 }
 
 // Open takes the state folder, and the clone in it if it is one of this address
@@ -75,7 +87,7 @@ func Open(ctx context.Context, opt Options) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Repo{opt: opt, remote: rem, state: st}
+	r := &Repo{base: &base{opt: opt, remote: rem, state: st}}
 	if r.clone, err = st.load(rem.shown, opt.Branch); err != nil {
 		_ = st.close()
 		return nil, fmt.Errorf("opening the clone in %s: %w", st.dir, err)
@@ -83,8 +95,18 @@ func Open(ctx context.Context, opt Options) (*Repo, error) {
 	return r, nil
 }
 
-// Close lets go of the state folder. It waits for what is running.
-func (r *Repo) Close() error {
+// Close lets go of the state folder. It waits for what is running. A clone from a
+// [Pool] stays open for those who still use it.
+func (r *Repo) Close() (err error) {
+	r.once.Do(func() {
+		if r.pool == nil || r.pool.leave(r) {
+			err = r.base.close()
+		}
+	})
+	return err
+}
+
+func (r *base) close() error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.mu.Lock()
@@ -131,8 +153,16 @@ func (r *Repo) RemoteHead(ctx context.Context) (string, error) {
 
 // Fetch brings the branch's new commits, and returns its head. The first one
 // makes a clone of depth 1. When there is nothing new it costs no more than
-// RemoteHead. When it fails, what was there before is there still.
+// RemoteHead. When it fails, what was there before is there still. Users of one
+// clone of a [Pool] fetch together.
 func (r *Repo) Fetch(ctx context.Context) (string, error) {
+	if r.pool != nil {
+		return r.flights.fetch(ctx, r)
+	}
+	return r.fetch(ctx)
+}
+
+func (r *Repo) fetch(ctx context.Context) (string, error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.mu.RLock()
