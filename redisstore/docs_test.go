@@ -71,7 +71,7 @@ func TestDocsSession(t *testing.T) {
 // reconcilerWork does everything a reconciler ever asks of Redis and returns the
 // first error.
 func reconcilerWork(ctx context.Context, s *redisstore.Store) error {
-	l, err := s.AcquireLease(ctx, "r", time.Minute, 0)
+	l, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "r", TTL: time.Minute, Again: true})
 	if err != nil {
 		return err
 	}
@@ -79,6 +79,17 @@ func reconcilerWork(ctx context.Context, s *redisstore.Store) error {
 		return err
 	}
 	if _, err := s.Lease(ctx); err != nil {
+		return err
+	}
+	if err := s.SetNotes(ctx, l, redisstore.Notes{Suspension: []byte("{}")}); err != nil {
+		return err
+	}
+	if err := firstWord(ctx, s); err != nil {
+		return err
+	}
+	other := l
+	other.Owner = "somebody else"
+	if err := s.ReleaseLease(ctx, other); err != nil {
 		return err
 	}
 	m := meta(1, l.Term)
@@ -121,6 +132,27 @@ func reconcilerWork(ctx context.Context, s *redisstore.Store) error {
 		return err
 	}
 	return s.ReleaseLease(ctx, l)
+}
+
+// firstWord listens to the other reconcilers until something is said.
+func firstWord(ctx context.Context, s *redisstore.Store) error {
+	ctx, heard := context.WithCancelCause(ctx)
+	defer heard(nil)
+	done := make(chan error, 1)
+	go func() { done <- s.HearPeers(ctx, func(string) { heard(errHeard) }) }()
+	for {
+		select {
+		case err := <-done:
+			if errors.Is(context.Cause(ctx), errHeard) {
+				return nil
+			}
+			return err
+		default:
+			if err := s.TellPeers(ctx, redisstore.PeerLook); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
 }
 
 // firstEvent watches until the store's own write is heard of.

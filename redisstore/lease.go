@@ -2,9 +2,12 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -12,107 +15,276 @@ import (
 
 // Fields of the hash <ns>lease. It does not expire: its term must outlive it.
 const (
-	leaseHolder = "holder"
-	leaseTerm   = "term"
-	leaseUntil  = "until" // milliseconds since 1970 by Redis' clock; 0 when given back
+	leaseHolder  = "holder"
+	leaseOwner   = "owner"
+	leaseAddress = "address"
+	leaseTerm    = "term"
+	leaseSince   = "since" // of the term, in milliseconds since 1970 by Redis' clock
+	// leaseUntil and a term make the field that says when that term ends: milliseconds
+	// since 1970 by Redis' clock, 0 when given back. Who renews an old term by mistake
+	// touches nothing that counts.
+	leaseUntil = "until."
+
+	leaseSuspension = "suspension"
+	leaseHistory    = "history"
 )
+
+// longestLease is beyond what anybody asks for. A lease that claims to run longer is
+// somebody's invention, and counts as run out.
+const longestLease = 24 * time.Hour
 
 // Lease says who reconciles. Its term is the epoch under which the holder writes:
 // a later term makes every write of an earlier one an [ErrConflict].
 type Lease struct {
-	Holder string
-	Term   uint64
+	Holder  string // a name for people
+	Owner   string // what the holder is: no two processes at a time have the same
+	Address string // where it serves; empty when it does not say
+	Term    uint64
+	// Since is when the term began, by Redis' clock.
+	Since time.Time
 	// Expires is when the lease ends unless renewed, by this process' own clock and
 	// never later than Redis thinks. It is in the past when the lease is free.
 	Expires time.Time
+	// Notes are what whoever leads next must know. They outlive terms.
+	Notes Notes
+
+	redisAt, localAt time.Time // two readings of one moment, to reckon Redis' clock by
+}
+
+// Notes are what people told the reconcilers of a namespace, as JSON whose meaning is
+// theirs. Nil stands for none.
+type Notes struct {
+	Suspension []byte // that nothing new is to be taken, or may be again
+	History    []byte // the last signed statement about a rewritten history
 }
 
 // Held tells whether the lease was still running at that moment.
 func (l Lease) Held(now time.Time) bool { return l.Holder != "" && now.Before(l.Expires) }
 
-// AcquireLease takes the lease for a while when it is free, has run out, or is the
-// holder's own from before. The term is one more than any before, and more than
-// floor, the highest epoch that the caller has ever seen: a flushed Redis forgets.
-// While another holds it, the error is ErrHeld, and the Lease is the other's.
-func (s *Store) AcquireLease(ctx context.Context, holder string, ttl time.Duration, floor uint64) (Lease, error) {
+// Claim is what somebody who wants the lease says.
+type Claim struct {
+	Holder, Owner, Address string // as in Lease; no Owner means the Holder
+	TTL                    time.Duration
+	// Floor is the highest epoch that the caller has ever seen: a flushed Redis forgets.
+	Floor uint64
+	// Again takes the lease from the same owner, whose process has ended; Force from
+	// anybody, whose writes are refused from then on.
+	Again, Force bool
+}
+
+// AcquireLease takes the lease for a while when it is free or has run out, or as the
+// claim says. The term is one more than any before, and more than the floor. Peers
+// that listen are told. While another holds it, the error is ErrHeld, and the Lease is
+// the other's.
+func (s *Store) AcquireLease(ctx context.Context, c Claim) (Lease, error) {
 	var got Lease
-	err := s.onLease(ctx, func(now time.Time, l lease) (lease, error) {
-		if l.holder != holder && now.UnixMilli() < l.until {
+	if c.Owner == "" {
+		c.Owner = c.Holder
+	}
+	err := s.onLease(ctx, func(now clocks, l lease) (func(redis.Pipeliner, string), error) {
+		if taken := l.running(now.redis); taken && !c.Force && (!c.Again || l.owner != c.Owner) {
 			got = l.local(now)
-			return l, fmt.Errorf("%w: %q has it in term %d", ErrHeld, l.holder, l.term)
+			return nil, fmt.Errorf("%w: %q has it in term %d", ErrHeld, l.holder, l.term)
 		}
-		next := lease{holder: holder, term: max(l.term, floor) + 1, until: now.Add(ttl).UnixMilli()}
+		old := l.until
+		next := lease{
+			holder: c.Holder, owner: c.Owner, address: c.Address, term: max(l.term, c.Floor) + 1, notes: l.notes,
+			since: now.redis.UnixMilli(), ends: now.redis.Add(c.TTL).UnixMilli(),
+		}
 		got = next.local(now)
-		return next, nil
+		return func(p redis.Pipeliner, key string) {
+			if len(old) > 0 {
+				p.HDel(ctx, key, old...)
+			}
+			p.HSet(ctx, key, leaseHolder, next.holder, leaseOwner, next.owner, leaseAddress, next.address,
+				leaseTerm, next.term, leaseSince, next.since, untilOf(next.term), next.ends)
+		}, nil
 	})
+	if err == nil {
+		s.hint(ctx, PeerTaken)
+	}
 	return got, wrap(err, "taking the lease of %s", s.ns)
 }
 
-// RenewLease makes the lease last for ttl from now, in the same term. The error is
-// ErrConflict when another term has begun: the lease is lost. One that ran out and
-// that nobody took goes on.
+// RenewLease makes the lease last for ttl from now, in the same term, with three
+// commands in one exchange. The error is ErrConflict when another term has begun: the
+// lease is lost, and the Lease is the other's. One that ran out and that nobody took
+// goes on.
 func (s *Store) RenewLease(ctx context.Context, l Lease, ttl time.Duration) (Lease, error) {
-	var got Lease
-	err := s.onLease(ctx, func(now time.Time, live lease) (lease, error) {
-		if live.term != l.Term || live.holder != l.Holder {
-			got = live.local(now)
-			return live, fmt.Errorf("%w: term %d is over, %q has term %d", ErrConflict, l.Term, live.holder, live.term)
+	doing := "renewing the lease of " + string(s.ns)
+	for {
+		sent := time.Now()
+		reckoned := l.redisAt.Add(sent.Sub(l.localAt))
+		live, now, err := s.renew(ctx, l.Term, reckoned.Add(ttl))
+		if err != nil {
+			return Lease{}, wrap(err, "%s", doing)
 		}
-		live.until = now.Add(ttl).UnixMilli()
-		got = live.local(now)
-		return live, nil
-	})
-	return got, wrap(err, "renewing the lease of %s", s.ns)
+		if live.term != l.Term || live.owner != l.Owner {
+			p := s.client.Pipeline() // what was written for a term that is over means nothing; it goes all the same
+			p.HDel(ctx, s.ns.system(nameLease), untilOf(l.Term))
+			_, _ = p.Exec(ctx)
+			return live.local(now), wrap(fmt.Errorf("%w: term %d is over, %q has term %d", ErrConflict, l.Term, live.holder, live.term), "%s", doing)
+		}
+		l.redisAt, l.localAt = now.redis, now.local
+		if off := now.redis.Sub(reckoned).Abs(); off < ttl/8 {
+			return live.local(now), nil
+		}
+		if err := ctx.Err(); err != nil { // Redis' clock was moved: reckon by the new one
+			return Lease{}, wrap(err, "%s", doing)
+		}
+	}
 }
 
-// ReleaseLease gives the lease back, so that another may take it at once. The term
-// stays on record. It is no error when the lease is lost already.
+// renew writes until when a term runs and reads the lease, in one exchange.
+func (s *Store) renew(ctx context.Context, term uint64, until time.Time) (lease, clocks, error) {
+	key := s.ns.system(nameLease)
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	now := clocks{local: time.Now()}
+	p, err := s.pipelineFor(ctx, key)
+	if err != nil {
+		return lease{}, now, err
+	}
+	clock := p.Time(ctx)
+	wrote := p.HSet(ctx, key, untilOf(term), until.UnixMilli())
+	fields := p.HGetAll(ctx, key)
+	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
+		return lease{}, now, err
+	}
+	if err := clock.Err(); err != nil {
+		return lease{}, now, err
+	}
+	if err := wrote.Err(); err != nil && !isWrongType(err) {
+		return lease{}, now, err
+	}
+	if err := fields.Err(); err != nil && !isWrongType(err) {
+		return lease{}, now, err
+	}
+	now.redis = clock.Val()
+	return parseLease(fields.Val()), now, nil
+}
+
+// ReleaseLease gives the lease back, so that another may take it at once, and tells
+// peers that listen. The term stays on record. It is no error when the lease is lost
+// already.
 func (s *Store) ReleaseLease(ctx context.Context, l Lease) error {
-	err := s.onLease(ctx, func(_ time.Time, live lease) (lease, error) {
-		if live.term != l.Term || live.holder != l.Holder {
-			return live, errNothingToDo
+	mine := false
+	err := s.onLease(ctx, func(_ clocks, live lease) (func(redis.Pipeliner, string), error) {
+		if mine = live.term == l.Term && live.owner == l.Owner; !mine {
+			return nil, nil
 		}
-		live.until = 0
-		return live, nil
+		return func(p redis.Pipeliner, key string) { p.HSet(ctx, key, untilOf(l.Term), 0) }, nil
 	})
+	if err == nil && mine {
+		s.hint(ctx, PeerFree)
+	}
 	return wrap(err, "giving back the lease of %s", s.ns)
+}
+
+// SetNotes writes the notes that differ from the lease's, as long as its term runs;
+// ErrConflict says that another has begun. Peers that listen are told.
+func (s *Store) SetNotes(ctx context.Context, l Lease, n Notes) error {
+	err := s.onLease(ctx, func(_ clocks, live lease) (func(redis.Pipeliner, string), error) {
+		if live.term != l.Term || live.owner != l.Owner {
+			return nil, fmt.Errorf("%w: term %d is over", ErrConflict, l.Term)
+		}
+		return func(p redis.Pipeliner, key string) {
+			for name, value := range map[string][]byte{leaseSuspension: n.Suspension, leaseHistory: n.History} {
+				if value == nil {
+					p.HDel(ctx, key, name)
+				} else {
+					p.HSet(ctx, key, name, value)
+				}
+			}
+		}, nil
+	})
+	if err == nil {
+		s.hint(ctx, PeerNote)
+	}
+	return wrap(err, "writing the notes of %s", s.ns)
 }
 
 // Lease tells who has the lease; the zero Lease when nobody ever had.
 func (s *Store) Lease(ctx context.Context) (Lease, error) {
-	var got Lease
-	err := s.onLease(ctx, func(now time.Time, live lease) (lease, error) {
-		got = live.local(now)
-		return live, errNothingToDo
-	})
-	return got, wrap(err, "reading the lease of %s", s.ns)
+	key := s.ns.system(nameLease)
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	now := clocks{local: time.Now()}
+	p, err := s.pipelineFor(ctx, key)
+	if err != nil {
+		return Lease{}, wrap(err, "reading the lease of %s", s.ns)
+	}
+	fields, clock := p.HGetAll(ctx, key), p.Time(ctx)
+	_, err = p.Exec(ctx)
+	if isAnswer(err) {
+		if err = clock.Err(); err == nil && fields.Err() != nil && !isWrongType(fields.Err()) {
+			err = fields.Err()
+		}
+	}
+	if err != nil {
+		return Lease{}, wrap(err, "reading the lease of %s", s.ns)
+	}
+	now.redis = clock.Val()
+	return parseLease(fields.Val()).local(now), nil
 }
 
-var errNothingToDo = errors.New("nothing to do")
+// pipelineFor is a pipeline to the server that holds key: of a Cluster, TIME must ask
+// the same one.
+func (s *Store) pipelineFor(ctx context.Context, key string) (redis.Pipeliner, error) {
+	if s.cluster == nil {
+		return s.single.Pipeline(), nil
+	}
+	node, err := s.cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return node.Pipeline(), nil
+}
 
 // lease is the hash itself.
 type lease struct {
-	holder string
-	term   uint64
-	until  int64
+	holder, owner, address string
+	term                   uint64
+	since, ends            int64    // milliseconds by Redis' clock
+	until                  []string // the fields that say until when any term runs
+	notes                  Notes
+}
+
+// clocks are Redis' clock and our own, read at one moment; ours not after Redis'.
+type clocks struct{ redis, local time.Time }
+
+func untilOf(term uint64) string { return leaseUntil + strconv.FormatUint(term, 10) }
+
+func (l lease) running(now time.Time) bool {
+	return l.holder != "" && now.UnixMilli() < l.ends && l.ends <= now.Add(longestLease).UnixMilli()
 }
 
 // local turns the server's time into this process' own: what is left, counted from
-// now, when the server was asked.
-func (l lease) local(now time.Time) Lease {
-	left := time.Duration(l.until-now.UnixMilli()) * time.Millisecond
-	return Lease{Holder: l.holder, Term: l.term, Expires: time.Now().Add(left)}
+// when the server was asked.
+func (l lease) local(now clocks) Lease {
+	out := Lease{
+		Holder: l.holder, Owner: l.owner, Address: l.address, Term: l.term, Notes: l.notes,
+		Since: time.UnixMilli(l.since).UTC(), redisAt: now.redis, localAt: now.local,
+	}
+	left := time.Duration(l.ends-now.redis.UnixMilli()) * time.Millisecond
+	if !l.running(now.redis) {
+		left = min(left, 0)
+	}
+	out.Expires = now.local.Add(max(left, -longestLease))
+	return out
 }
 
 // onLease reads the lease and Redis' time, lets step decide, and writes what it
 // returns in a transaction that fails if the lease was touched meanwhile.
-func (s *Store) onLease(ctx context.Context, step func(now time.Time, l lease) (lease, error)) error {
+func (s *Store) onLease(ctx context.Context, step func(now clocks, l lease) (func(p redis.Pipeliner, key string), error)) error {
 	key := s.ns.system(nameLease)
 	var fields *redis.MapStringStringCmd
 	var clock *redis.TimeCmd
-	err := s.transact(ctx, transaction{
+	var now clocks
+	return s.transact(ctx, transaction{
 		watch: []string{key},
 		ask: func(p redis.Pipeliner) {
+			now.local = time.Now()
 			fields = p.HGetAll(ctx, key)
 			clock = p.Time(ctx)
 		},
@@ -124,28 +296,96 @@ func (s *Store) onLease(ctx context.Context, step func(now time.Time, l lease) (
 			if err := clock.Err(); err != nil {
 				return nil, err
 			}
-			next, err := step(clock.Val(), parseLease(fields.Val()))
-			if errors.Is(err, errNothingToDo) {
-				return nil, nil
-			}
-			if err != nil {
+			now.redis = clock.Val()
+			write, err := step(now, parseLease(fields.Val()))
+			if err != nil || write == nil {
 				return nil, err
 			}
 			return func(p redis.Pipeliner) {
 				if mistyped {
 					p.Unlink(ctx, key)
 				}
-				p.HSet(ctx, key, leaseHolder, next.holder, leaseTerm, next.term, leaseUntil, next.until)
+				write(p, key)
 			}, nil
 		},
 	})
-	return err
 }
 
-// parseLease reads the hash; what is damaged counts as free.
+// parseLease reads the hash; what is damaged counts as free, and a term beyond all
+// counting as none.
 func parseLease(h map[string]string) lease {
-	l := lease{holder: h[leaseHolder]}
-	l.term, _ = strconv.ParseUint(h[leaseTerm], 10, 64)
-	l.until, _ = strconv.ParseInt(h[leaseUntil], 10, 64)
+	l := lease{holder: h[leaseHolder], owner: h[leaseOwner], address: h[leaseAddress], term: parseTerm(h[leaseTerm])}
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if strings.HasPrefix(name, leaseUntil) {
+			l.until = append(l.until, name)
+		}
+	}
+	l.since, _ = strconv.ParseInt(h[leaseSince], 10, 64)
+	l.ends, _ = strconv.ParseInt(h[untilOf(l.term)], 10, 64)
+	for name, to := range map[string]*[]byte{leaseSuspension: &l.notes.Suspension, leaseHistory: &l.notes.History} {
+		if text, ok := h[name]; ok {
+			*to = []byte(text)
+		}
+	}
 	return l
+}
+
+// parseTerm reads a term; one that no reconciler could have counted to is none.
+func parseTerm(text string) uint64 {
+	term, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || term >= MaxGeneration {
+		return 0
+	}
+	return term
+}
+
+// What peers tell each other on the channel <ns>lease.
+const (
+	PeerFree  = "free"  // the lease was given back
+	PeerTaken = "taken" // a new term has begun
+	PeerNote  = "note"  // the notes have changed
+	PeerLook  = "look"  // git has something new
+	PeerLive  = "live"  // made here of a message in changes
+)
+
+// TellPeers says one of the words to all reconcilers of the namespace that listen.
+// It is a hint: what is not heard is found at the next look.
+func (s *Store) TellPeers(ctx context.Context, word string) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return wrap(s.client.Publish(ctx, s.ns.system(nameLease), word).Err(), "telling the reconcilers of %s", s.ns)
+}
+
+// hint tells peers what they would find by themselves.
+func (s *Store) hint(ctx context.Context, word string) {
+	if err := s.TellPeers(ctx, word); err != nil {
+		s.log.Debug("telling the other reconcilers", slog.Any("err", err))
+	}
+}
+
+// HearPeers calls heard with each word that peers say, and PeerLive when a change is
+// live, until the context ends, whose error it returns, or Redis denies access. Lost
+// connections are mended; what was said meanwhile is not heard.
+func (s *Store) HearPeers(ctx context.Context, heard func(word string)) error {
+	ps := s.client.Subscribe(ctx, s.ns.system(nameLease), s.ns.system(nameChanges))
+	defer ps.Close()
+	if err := mayListen(ctx, ps, s.timeout); err != nil {
+		return wrap(err, "listening to %s", s.ns.system(nameLease))
+	}
+	events := ps.Channel(redis.WithChannelSize(64))
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m, open := <-events:
+			switch {
+			case !open:
+				return wrap(redis.ErrClosed, "listening to %s", s.ns.system(nameLease))
+			case m.Channel == s.ns.system(nameChanges):
+				heard(PeerLive)
+			default:
+				heard(m.Payload)
+			}
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -15,7 +16,7 @@ import (
 
 func mustLease(t testing.TB, s *redisstore.Store, holder string, floor uint64) redisstore.Lease {
 	t.Helper()
-	l, err := s.AcquireLease(t.Context(), holder, time.Hour, floor)
+	l, err := s.AcquireLease(t.Context(), redisstore.Claim{Holder: holder, TTL: time.Hour, Floor: floor, Again: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,11 @@ func mustLease(t testing.TB, s *redisstore.Store, holder string, floor uint64) r
 // runOut makes the lease end now, as time would.
 func runOut(t testing.TB, raw *redis.Client) {
 	t.Helper()
-	if err := raw.HSet(t.Context(), "flags:v1:lease", "until", 1).Err(); err != nil {
+	term, err := raw.HGet(t.Context(), "flags:v1:lease", "term").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.HSet(t.Context(), "flags:v1:lease", "until."+term, 1).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -40,7 +45,7 @@ func TestLeaseGoesFromHandToHand(t *testing.T) {
 		if a.Term != 1 || !a.Held(time.Now()) || a.Held(time.Now().Add(61*time.Minute)) {
 			t.Errorf("a has %+v", a)
 		}
-		other, err := s.AcquireLease(ctx, "b", time.Hour, 0)
+		other, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "b", TTL: time.Hour, Again: true})
 		if !errors.Is(err, redisstore.ErrHeld) || other.Holder != "a" || other.Term != 1 || !strings.Contains(err.Error(), `"a" has it in term 1`) {
 			t.Errorf("b while a has it: %+v, %v", other, err)
 		}
@@ -86,7 +91,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 			got := make([]error, 4)
 			for i := range got {
 				s := open(t, first.Address(), "")
-				wg.Go(func() { _, got[i] = s.AcquireLease(t.Context(), string(rune('a'+i)), time.Hour, 0) })
+				wg.Go(func() { _, got[i] = s.AcquireLease(t.Context(), redisstore.Claim{Holder: string(rune('a'+i)), TTL: time.Hour, Again: true}) })
 			}
 			wg.Wait()
 			holders := 0
@@ -101,6 +106,102 @@ func TestLeaseHasOneHolder(t *testing.T) {
 				t.Fatalf("round %d: %d hold the lease: %v", round, holders, got)
 			}
 			runOut(t, raw)
+		}
+	})
+}
+
+// What is wrong with a lease that somebody else wrote: it keeps nobody from leading for
+// ever, and no term comes after one beyond all counting.
+func TestForgedLease(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *redisstore.Store, raw *redis.Client) {
+		ctx := t.Context()
+		key := "flags:v1:lease"
+		for name, fields := range map[string][]any{
+			"for ever":         {"holder", "evil", "owner", "evil", "term", 7, "until.7", int64(1) << 60},
+			"the last term":    {"holder", "evil", "owner", "evil", "term", "18446744073709551615", "until.18446744073709551615", time.Now().Add(time.Hour).UnixMilli()},
+			"no number":        {"holder", "evil", "owner", "evil", "term", "x", "until.x", time.Now().Add(time.Hour).UnixMilli()},
+			"of another shape": nil,
+		} {
+			raw.Del(ctx, key)
+			if fields == nil {
+				raw.Set(ctx, key, "mine", 0)
+			} else {
+				raw.HSet(ctx, key, fields...)
+			}
+			l, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "a", TTL: time.Minute, Floor: 3})
+			if err != nil || l.Term < 4 || l.Term > 8 {
+				t.Errorf("%s: %+v, %v", name, l, err)
+			}
+			if _, err := s.RenewLease(ctx, l, time.Minute); err != nil {
+				t.Errorf("%s: renewing: %v", name, err)
+			}
+		}
+	})
+}
+
+// Force takes the lease from whoever has it; notes outlive terms; what an old leader
+// renews touches nothing; peers hear of it all.
+func TestLeaseByForce(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *redisstore.Store, raw *redis.Client) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		words := make(chan string, 64)
+		listening := make(chan error, 1)
+		go func() { listening <- s.HearPeers(ctx, func(word string) { words <- word }) }()
+		heard := func(want string) {
+			t.Helper()
+			for {
+				select {
+				case word := <-words:
+					if word == want {
+						return
+					}
+				case <-time.After(30 * time.Second):
+					t.Fatalf("nobody said %q", want)
+				}
+			}
+		}
+		flagtest.Eventually(t, "somebody to listen", func() bool {
+			n, err := raw.Publish(ctx, "flags:v1:lease", "knock").Result()
+			return err == nil && n > 0
+		})
+		a, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "a", Owner: "1", Address: "10.0.0.1:8080", TTL: time.Hour})
+		if err != nil || a.Address != "10.0.0.1:8080" || time.Since(a.Since).Abs() > time.Hour {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		heard(redisstore.PeerTaken)
+		if err := s.SetNotes(ctx, a, redisstore.Notes{Suspension: []byte(`{}`), History: []byte(`[]`)}); err != nil {
+			t.Fatal(err)
+		}
+		heard(redisstore.PeerNote)
+		if _, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "a", Owner: "2", Again: true, TTL: time.Hour}); !errors.Is(err, redisstore.ErrHeld) {
+			t.Errorf("another of the same name: %v", err)
+		}
+		b, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "b", TTL: time.Hour, Force: true})
+		if err != nil || b.Term != 2 || string(b.Notes.Suspension) != `{}` || string(b.Notes.History) != `[]` {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		if l, err := s.RenewLease(ctx, a, time.Hour); !errors.Is(err, redisstore.ErrConflict) || l.Holder != "b" {
+			t.Errorf("a renews: %+v, %v", l, err)
+		}
+		if err := s.SetNotes(ctx, a, redisstore.Notes{}); !errors.Is(err, redisstore.ErrConflict) {
+			t.Errorf("a writes notes: %v", err)
+		}
+		if n := raw.HLen(ctx, "flags:v1:lease").Val(); n != 8 {
+			t.Errorf("the hash has %d fields: %v", n, raw.HGetAll(ctx, "flags:v1:lease").Val())
+		}
+		if err := s.SetNotes(ctx, b, redisstore.Notes{}); err != nil {
+			t.Error(err)
+		}
+		if err := s.ReleaseLease(ctx, b); err != nil {
+			t.Error(err)
+		}
+		heard(redisstore.PeerFree)
+		mustApply(t, s, redisstore.Fence{}, redisstore.Change{Set: many(1, 1), Meta: meta(1, 2)})
+		heard(redisstore.PeerLive)
+		cancel()
+		if err := <-listening; !errors.Is(err, context.Canceled) {
+			t.Error(err)
 		}
 	})
 }

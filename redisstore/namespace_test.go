@@ -25,7 +25,7 @@ func TestNamespacesInsideOneAnother(t *testing.T) {
 	for i, ns := range names {
 		s := open(t, r.URL(), ns)
 		stores[ns] = s
-		if _, err := s.AcquireLease(ctx, ns, time.Minute, 0); err != nil {
+		if _, err := s.AcquireLease(ctx, redisstore.Claim{Holder: ns, TTL: time.Minute, Again: true}); err != nil {
 			t.Fatal(err)
 		}
 		mustApply(t, s, redisstore.Fence{}, redisstore.Change{

@@ -344,7 +344,7 @@ func TestApplyOverDamagedSystemKeys(t *testing.T) {
 		if n := raw.XLen(ctx, "flags:v1:changes").Val(); n != 1 {
 			t.Errorf("%d messages in the stream", n)
 		}
-		if _, err := s.AcquireLease(ctx, "me", time.Minute, 0); err != nil {
+		if _, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "me", TTL: time.Minute, Again: true}); err != nil {
 			t.Error(err)
 		}
 		if err := s.SetOverrides(ctx, live.Meta.Fence(), map[string][]byte{"1": []byte("{}")}); err != nil {

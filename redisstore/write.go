@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -82,7 +81,7 @@ func (w *writer) check(fields *redis.MapStringStringCmd, term *redis.StringCmd) 
 		return err
 	}
 	// A damaged term counts as none, as it does for who takes the lease next.
-	if held, _ := strconv.ParseUint(text, 10, 64); held > w.term {
+	if held := parseTerm(text); held > w.term {
 		return fmt.Errorf("%w: term %d is over, the lease is in term %d", ErrConflict, w.term, held)
 	}
 	return nil
