@@ -30,6 +30,9 @@ func (s *Store) dial(o Options) error {
 		MaxRetries: 2, DialerRetries: 1, MaxRedirects: 8, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
+	if o.Pool != nil {
+		u.PoolSize, u.ConnMaxIdleTime = poolSize, time.Minute
+	}
 	if a.user != "" || a.pass != "" || a.query.Get("password_file") != "" {
 		u.CredentialsProviderContext = func(context.Context) (string, string, error) {
 			pass, err := a.password()

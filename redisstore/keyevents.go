@@ -34,7 +34,10 @@ func (s *Store) Watch(ctx context.Context, touched func(entry flags.Key, system 
 		}
 	}
 	pattern := prefix + s.ns.pattern()
-	if s.cluster == nil {
+	switch {
+	case s.cluster == nil && s.line != nil:
+		return s.line.listen(ctx, pattern, heard)
+	case s.cluster == nil:
 		return listen(ctx, s.single, pattern, heard)
 	}
 	return s.watchNodes(ctx, pattern, heard)

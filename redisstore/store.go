@@ -25,6 +25,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -46,6 +47,8 @@ type Options struct {
 	// What they answer may be older by their lag. For evaluators; writes through such
 	// a store to a Sentinel's replica end in ErrReadOnly.
 	ReadReplicas bool
+	// Pool, where it is set, shares connections with other stores on the same server.
+	Pool *Pool
 	// Log gets what a person should know, the embedded Redis first of all. Nil means
 	// silence.
 	Log *slog.Logger
@@ -57,6 +60,9 @@ type Store struct {
 	single   *redis.Client        // nil on a Cluster
 	cluster  *redis.ClusterClient // nil elsewhere
 	embedded *miniredis.Miniredis // nil elsewhere
+	line     *line                // nil where the client is this store's alone
+	pool     *Pool
+	once     sync.Once // leaves the pool
 	ns       namespace
 	address  address
 	timeout  time.Duration
@@ -96,15 +102,24 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.address, err = parseAddress(o.URL); err != nil {
 		return nil, err
 	}
-	if err := s.dial(o); err != nil {
+	if o.Pool != nil && s.embedded == nil {
+		err = o.Pool.join(s, o)
+	} else {
+		err = s.dial(o)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// Close lets go of every connection, and ends an embedded Redis and all it held.
-func (s *Store) Close() error {
-	err := s.client.Close()
+// Close lets go of every connection that it shares with nobody, and ends an embedded Redis and all it held.
+func (s *Store) Close() (err error) {
+	if s.line != nil {
+		s.once.Do(func() { err = s.pool.leave(s.line) })
+		return err
+	}
+	err = s.client.Close()
 	if s.embedded != nil {
 		s.embedded.Close()
 	}
