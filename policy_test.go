@@ -50,9 +50,11 @@ var separatePowers = map[string][]string{
 
 // heavy modules and the only packages that may link them.
 var onlyIn = map[string][]string{
-	"github.com/sigstore/sigstore-go": {"signing/keyless", "signing/keyless/keylesstest", "cmd/propose", "cmd/reconcile"},
-	"github.com/go-git/go-git/v5":     {"gitrepo", "gitrepo/forge", "reconciler", "console", "notify", "internal/flagtest", "cmd/propose", "cmd/reconcile"},
-	"gonum.org/v1/plot":               {"cmd/propose"},
+	"github.com/sigstore/sigstore-go":    {"signing/keyless", "signing/keyless/keylesstest", "cmd/propose", "cmd/reconcile"},
+	"github.com/go-git/go-git/v5":        {"gitrepo", "gitrepo/forge", "reconciler", "console", "notify", "internal/flagtest", "cmd/propose", "cmd/reconcile"},
+	"gonum.org/v1/plot":                  {"cmd/propose"},
+	"go.opentelemetry.io/otel/sdk":       {"cmd/reconcile"},
+	"go.opentelemetry.io/otel/exporters": {"cmd/reconcile"},
 }
 
 func goList(t *testing.T, args ...string) []string {

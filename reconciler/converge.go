@@ -142,6 +142,7 @@ func (r *Reconciler) bringOnce(ctx context.Context) error {
 	if err := r.adoptOverrides(ctx, r.target.spec); err != nil {
 		return err
 	}
+	r.trace.plan()
 	found, err := r.compare(ctx, r.desire(r.target.spec))
 	if err != nil {
 		return err
@@ -234,6 +235,7 @@ func (r *Reconciler) attest(m redisstore.Meta) string {
 
 // step applies the difference of two specs to a store that is known to hold the first.
 func (r *Reconciler) step(ctx context.Context) error {
+	r.trace.plan()
 	set, del := flags.ChangedEntries(r.store.spec, r.target.spec)
 	c := redisstore.Change{Meta: r.metaFor(r.store.meta), Bundle: r.target.bundle(), Delete: del}
 	kind := KindSignatures
@@ -277,6 +279,7 @@ func (r *Reconciler) apply(ctx context.Context) error {
 // write makes a change live and reports it. What was accepted is reported as such, the
 // generations that nobody ever saw as superseded.
 func (r *Reconciler) write(ctx context.Context, kind Kind, drift *Drift, fence redisstore.Fence, c redisstore.Change) error {
+	r.trace.planned(kind, len(c.Set), len(c.Delete))
 	own := r.newEvent(kind)
 	g := r.target.Generation
 	own.Environment = g.Environment
@@ -290,9 +293,10 @@ func (r *Reconciler) write(ctx context.Context, kind Kind, drift *Drift, fence r
 	if r.beforeApply != nil {
 		r.beforeApply()
 	}
-	started := r.now()
+	started, traced := r.now(), r.trace.time("apply")
 	counts, err := r.cfg.Store.Apply(ctx, fence, c)
 	r.metrics.took("apply", r.now().Sub(started))
+	r.trace.share(traced(wroteAttrs(kind, counts.Set, counts.Deleted), err))
 	if errors.Is(err, redisstore.ErrConflict) {
 		return err // planned anew, and reported then
 	}

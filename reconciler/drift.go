@@ -298,7 +298,9 @@ func (r *Reconciler) repair(ctx context.Context, d difference) error {
 	if err := r.intent(ctx, e); err != nil {
 		return err
 	}
+	traced := r.trace.time("apply")
 	counts, err := r.cfg.Store.Repair(ctx, r.store.meta.Fence(), d.set, d.del)
+	r.trace.share(traced(wroteAttrs(KindRepair, counts.Set, counts.Deleted), err))
 	if errors.Is(err, redisstore.ErrConflict) {
 		r.store.spec = nil
 		return r.bring(ctx)

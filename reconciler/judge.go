@@ -70,6 +70,7 @@ type court struct {
 	// earlier is what the branch held before the first generation that is known.
 	earlier *prehistory
 	decode  *flags.Decoder
+	trace   *tracing // only watches
 }
 
 // judge says what becomes of c. The order is fixed: bytes that nobody known has signed
@@ -84,17 +85,24 @@ func (k court) judge(c content) ruling {
 	}
 	var signers []string
 	if k.policy != nil {
+		verified := k.trace.time("verify")
 		result := signing.Verify(artifact, c.bundles, k.policy.Identities(), k.keyless)
-		if signers = result.Signers(); len(signers) == 0 {
+		signers = result.Signers()
+		k.trace.part(verified(map[string]any{"signers": signers}, nil))
+		if len(signers) == 0 {
 			return unsigned(c, result)
 		}
 	}
+	validated := k.trace.time("validate")
 	spec, err := k.decode.DecodeHashed(c.path, c.src, artifact.SHA256())
+	k.trace.part(validated(nil, nil))
 	if err != nil {
 		return ruling{code: SpecInvalid, message: err.Error(), hint: ReasonFor(SpecInvalid).Do, signers: signers}
 	}
+	authorized := k.trace.time("authorize")
 	r := k.transition(spec, signers, c)
 	r.spec, r.signers = spec, signers
+	k.trace.part(authorized(map[string]any{"roles": r.roles}, nil))
 	return r
 }
 

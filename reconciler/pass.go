@@ -36,6 +36,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	started := r.now()
 	r.events, r.store.drifted, r.source.fresh = nil, false, false
 	before := r.status.clone()
+	r.trace.begin()
 
 	suspended := r.heedSuspension(ctx)
 	trustErr := r.readTrust()
@@ -73,13 +74,19 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	}
 	err := errors.Join(trustErr, storeErr, gitErr, walkErr, keepErr)
 	r.metrics.took("total", r.now().Sub(started))
+	r.trace.end(r.events, r.pending, err)
 	return r.conclude(before, err), err
 }
 
 func (r *Reconciler) timed(phase string, f func() error) error {
-	started := r.now()
+	started, traced := r.now(), r.trace.time(phase)
 	err := f()
 	r.metrics.took(phase, r.now().Sub(started))
+	if phase == "observe" {
+		s := traced(nil, err)
+		s.Name = "fetch"
+		r.trace.share(s)
+	}
 	return err
 }
 

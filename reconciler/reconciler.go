@@ -60,6 +60,9 @@ type Config struct {
 	Log *slog.Logger
 	// Metrics takes the collectors. Nil means none are shown.
 	Metrics prometheus.Registerer
+	// Trace is handed what each pass did with each change, when the pass ends. It is called during the pass and must not
+	// block. Nil means that nothing is traced.
+	Trace func(Trace)
 }
 
 func (c Config) path() string            { return cmp.Or(c.Path, "specs/flags.json") }
@@ -83,6 +86,7 @@ type Reconciler struct {
 	log     *slog.Logger
 	record  Recorder
 	metrics *metrics
+	trace   *tracing
 	trust   *trustFile
 	folder  *folder
 	now     func() time.Time
@@ -169,6 +173,7 @@ func Open(cfg Config) (*Reconciler, error) {
 		return nil, err
 	}
 	r.metrics = newMetrics(cfg.Metrics)
+	r.trace = newTracing(cfg.Trace, func() time.Time { return r.now() })
 	r.history = newHistory(all)
 	r.begin()
 	return r, nil
@@ -287,7 +292,9 @@ func (r *Reconciler) newEvent(kind Kind) Event {
 // intent records what is about to be written. What lowers exposure or repairs goes
 // ahead without a record.
 func (r *Reconciler) intent(ctx context.Context, e Event) error {
+	traced := r.trace.time("receipt")
 	err := r.record.Intent(ctx, e)
+	r.trace.receipt(e, traced(map[string]any{"phase": "intent", "id": e.ID}, err))
 	if err == nil {
 		return nil
 	}
@@ -302,7 +309,10 @@ func (r *Reconciler) intent(ctx context.Context, e Event) error {
 // outcome records what became of an event, also when the pass was told to end.
 func (r *Reconciler) outcome(ctx context.Context, e Event) {
 	r.events = append(r.events, e)
-	if err := r.record.Outcome(context.WithoutCancel(ctx), e); err != nil {
+	traced := r.trace.time("receipt")
+	err := r.record.Outcome(context.WithoutCancel(ctx), e)
+	r.trace.receipt(e, traced(map[string]any{"phase": "outcome", "id": e.ID}, err))
+	if err != nil {
 		r.metrics.recordFailures.Inc()
 		r.log.Error("the outcome could not be recorded", slog.String("id", e.ID), slog.Any("error", err))
 	}

@@ -176,8 +176,8 @@ func (r *Reconciler) advance(ctx context.Context, head string) error {
 	if want == s.walked && !(s.rewrite != nil && r.statementWaits()) && (s.due.IsZero() || r.now().Before(s.due)) {
 		return nil
 	}
-	started := r.now()
-	defer func() { r.metrics.took("walk", r.now().Sub(started)) }()
+	started, traced := r.now(), r.trace.time("walk")
+	defer func() { r.metrics.took("walk", r.now().Sub(started)); r.trace.share(traced(nil, nil)) }()
 	if want.last == "" {
 		return r.coldStart(ctx, head)
 	}
@@ -241,6 +241,7 @@ func (r *Reconciler) walker() *walker {
 		court: court{
 			policy: r.trust.policy, keyless: r.cfg.Signing, history: r.history, decode: &r.decoder,
 			earlier: r.source.earlier, head: r.source.head, revoked: r.revokedMessage(),
+			trace: r.trace,
 		},
 		policy: r.trust.digest(), next: g.Number + 1, load: r.load,
 	}

@@ -78,6 +78,7 @@ func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, e
 			return journey{}, fmt.Errorf("reading commit %.12s: %w", commit.Hash, err)
 		}
 		w.now = w.clock(commit)
+		told := w.trace.judging()
 		r := w.judge(c)
 		if waiting != nil && r.code == NotAuthorized {
 			r = w.behind(waiting, c, r)
@@ -85,6 +86,7 @@ func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, e
 		if c.files != nil && c.files.trouble != nil {
 			return journey{}, fmt.Errorf("reading commit %.12s: %w", commit.Hash, c.files.trouble)
 		}
+		told(commit.Hash, r)
 		j.head = &r
 		switch r.verdict {
 		case refused:

@@ -104,6 +104,7 @@ type opened struct {
 	dir   string
 	// ledger is nil where receipts are off, and for commands that write nothing.
 	ledger *ledger
+	traces *traces // nil where nothing is traced
 }
 
 func (o *opened) Close() {
@@ -117,6 +118,7 @@ func (o *opened) Close() {
 		_ = o.store.Close()
 	}
 	_ = o.ledger.Close()
+	o.traces.Close()
 }
 
 // open makes a reconciler from the settings. It contacts nobody.
@@ -163,12 +165,16 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 		if o.ledger, err = a.receipts.openLedger(ctx, log, o.dir, a.name, reg); err != nil {
 			return nil, err
 		}
+		if o.traces, err = openTraces(ctx, a.env, log, a.name); err != nil {
+			return nil, err
+		}
 	}
 	o.Reconciler, err = reconciler.Open(reconciler.Config{
 		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,
 		Trust: a.trust, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
 		Signing: verify, TrustedRoot: root, Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
 		Recorder: o.ledger.record(rec), Log: log, Metrics: reg,
+		Trace: o.traces.hand(),
 	})
 	return o, explain(err, o.dir)
 }

@@ -222,6 +222,7 @@ type Status struct {
 	Refused []struct {
 		Commit string `json:"commit"`
 	} `json:"refused"`
+	Passes uint64 `json:"passes"`
 }
 
 // Status is what the reconciler says of itself.
