@@ -43,6 +43,9 @@ type Options struct {
 	Decision func(feature, tenant string) (Decision, bool)
 	// Commit is where the forge shows a commit, "" where that is not known.
 	Commit func(hash string) string
+	// Base is what stands before every path of a link, such as /environments/prod, where whoever serves the console takes it
+	// off again. Empty: the console has the whole address.
+	Base string
 	// Actions are what the overview offers to whoever has the admin token.
 	Actions []Action
 	// Log takes what goes wrong while a page is made. Nil discards it.

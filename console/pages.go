@@ -121,7 +121,7 @@ func (c *Console) flags(r *http.Request) (string, view, error) {
 	}
 	turn := func(page int) string {
 		q.Set("page", strconv.Itoa(page))
-		return "/flags?" + q.Encode()
+		return c.opt.Base + "/flags?" + q.Encode()
 	}
 	if d.Page > 1 {
 		d.Previous = turn(d.Page - 1)

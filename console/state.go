@@ -127,7 +127,8 @@ func (c *Console) funcs() template.FuncMap {
 		"add":    func(a, b int) int { return a + b },
 		"heat":   heat,
 		"plural": plural,
-		"page":   featureURL,
+		"page":   func(name string) string { return c.opt.Base + featureURL(name) },
+		"base":   func() string { return c.opt.Base },
 		"pct":    func(p flags.Pct) string { return p.String() },
 	}
 }

@@ -2,6 +2,8 @@
 // fetches itself and takes over what differs, and keeps what a person has opened or typed.
 "use strict";
 (() => {
+  // Where this console's pages lie: "" or, with others on one address, /environments/NAME.
+  const base = new URL(document.currentScript.src).pathname.replace(/\/static\/console\.js$/, "");
   const main = document.getElementById("main");
   const said = document.getElementById("said");
   const say = (text) => { said.textContent = text; };
@@ -41,7 +43,7 @@
   const later = () => { clearTimeout(timer); timer = setTimeout(refresh, 2000); };
 
   // Hands on: what needs the admin token. It is kept in this tab, and sent to this server alone.
-  const key = "rampart-admin-token";
+  const key = "rampart-admin-token" + base;
   function ready() {
     const admin = document.getElementById("admin");
     if (!admin) return;
@@ -72,7 +74,7 @@
 
   ready();
   const live = document.getElementById("live");
-  const events = new EventSource("/events");
+  const events = new EventSource(base + "/events");
   let lost = false;
   events.addEventListener("hello", () => { live.hidden = false; if (lost) refresh(); lost = false; });
   events.addEventListener("changed", refresh);
