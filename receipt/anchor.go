@@ -25,9 +25,17 @@ import (
 // AnchorFormat is the form of what a notary is sent, and of the proof that is kept.
 const AnchorFormat = "anchor/v1"
 
+// The kinds of those who confirm checkpoints.
+const (
+	AnchorNotary  = "notary"  // POST /anchor answers {"notary_id"}
+	AnchorWitness = "witness" // C2SP tlog-witness: it cosigns what extends what it cosigned before
+	AnchorRekor   = "rekor"   // a sigstore log takes the checkpoint's digest
+)
+
 // Anchored is what an anchor receipt says: the notary holds a checkpoint of this size and root.
 type Anchored struct {
 	Notary   string `json:"notary"`
+	Kind     string `json:"kind,omitempty"` // none: [AnchorNotary]
 	NotaryID string `json:"notary_id"`
 	Size     uint64 `json:"size"`
 	Root     string `json:"root"` // hex
@@ -37,6 +45,7 @@ type Anchored struct {
 type AnchorProof struct {
 	Format      string    `json:"format"`
 	Notary      string    `json:"notary"`
+	Kind        string    `json:"kind,omitempty"` // none: [AnchorNotary]
 	NotaryID    string    `json:"notary_id"`
 	Size        uint64    `json:"size"`
 	Root        string    `json:"root"`       // hex
@@ -49,7 +58,16 @@ type AnchorProof struct {
 // the same key with the same checkpoint gives the same id.
 type Witness interface {
 	Name() string
+	Kind() string // [AnchorNotary], [AnchorWitness] or [AnchorRekor]
 	Confirm(ctx context.Context, key string, cp Checkpoint) (id string, answer []byte, err error)
+}
+
+// Paced asks w no more often than every so long. A checkpoint covers all before it, so nothing is lost by waiting.
+func Paced(w Witness, every time.Duration) Witness { return paced{w, every} }
+
+type paced struct {
+	Witness
+	every time.Duration
 }
 
 // Checkpoint is a log's signed checkpoint.
@@ -73,9 +91,11 @@ type Anchors struct {
 type slot struct {
 	witness Witness
 	dir     string
+	every   time.Duration // the least time between two confirmations
 
 	mu        sync.Mutex
 	confirmed uint64    // size of the newest confirmed checkpoint
+	last      time.Time // when it was confirmed
 	since     time.Time // when the oldest unconfirmed checkpoint was first seen
 	lastErr   error
 	attempts  uint64
@@ -115,6 +135,9 @@ func StartAnchors(ctx context.Context, l *Ledger, witnesses ...Witness) (*Anchor
 			return nil, fmt.Errorf("two notaries are named %q", w.Name())
 		}
 		s := &slot{witness: w, dir: filepath.Join(l.opt.Dir, "anchors", w.Name())}
+		if p, ok := w.(paced); ok {
+			s.every = p.every
+		}
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
 			cancel()
 			return nil, fmt.Errorf("making a folder for the proofs of %s: %w", w.Name(), err)
@@ -125,8 +148,8 @@ func StartAnchors(ctx context.Context, l *Ledger, witnesses ...Witness) (*Anchor
 			return nil, err
 		}
 		for _, p := range proofs {
-			if p.Notary == w.Name() {
-				s.confirmed = max(s.confirmed, p.Size)
+			if p.Notary == w.Name() && p.Size >= s.confirmed {
+				s.confirmed, s.last = p.Size, p.ConfirmedAt
 			}
 		}
 		a.slots = append(a.slots, s)
@@ -140,6 +163,35 @@ func StartAnchors(ctx context.Context, l *Ledger, witnesses ...Witness) (*Anchor
 
 // Close stops sending. What is not confirmed is sent after the next start.
 func (a *Anchors) Close() { a.cancel(); a.done.Wait() }
+
+// Finish stops sending, and asks each notary once more for what it has not confirmed, as long as ctx lasts: a process that
+// makes one pass and ends is anchored as well. What is not confirmed then is sent after the next start.
+func (a *Anchors) Finish(ctx context.Context) {
+	a.Close()
+	if len(a.slots) == 0 {
+		return
+	}
+	for {
+		cp, err := a.ledger.checkpoint()
+		if err == nil && cp.Size >= a.ledger.substantial() {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkpointInterval / 4):
+		}
+	}
+	var all sync.WaitGroup
+	for _, s := range a.slots {
+		all.Go(func() {
+			if _, err := a.once(ctx, s); err != nil {
+				a.logger.Warn("a notary did not confirm the last receipts; they are sent after the next start", "notary", s.witness.Name(), "err", err)
+			}
+		})
+	}
+	all.Wait()
+}
 
 // State tells how far each notary is.
 func (a *Anchors) State() []AnchorState {
@@ -199,7 +251,7 @@ func (a *Anchors) once(ctx context.Context, s *slot) (sent bool, err error) {
 	}
 	s.mu.Lock()
 	confirmed := s.confirmed
-	due := cp.Size > confirmed && a.ledger.substantial() > confirmed
+	due := cp.Size > confirmed && a.ledger.substantial() > confirmed && a.ledger.opt.Now().Sub(s.last) >= s.every
 	switch {
 	case !due:
 		s.since = time.Time{}
@@ -218,7 +270,7 @@ func (a *Anchors) once(ctx context.Context, s *slot) (sent bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("anchoring %d receipts at %s: %w", cp.Size, s.witness.Name(), err)
 	}
-	p := AnchorProof{Format: AnchorFormat, Notary: s.witness.Name(), NotaryID: id, Size: cp.Size, Root: hex.EncodeToString(cp.Root),
+	p := AnchorProof{Format: AnchorFormat, Notary: s.witness.Name(), Kind: s.witness.Kind(), NotaryID: id, Size: cp.Size, Root: hex.EncodeToString(cp.Root),
 		Checkpoint: string(cp.Note), ConfirmedAt: a.ledger.opt.Now().UTC(), Answer: string(answer)}
 	data, err := json.Marshal(p)
 	if err != nil {
@@ -229,9 +281,9 @@ func (a *Anchors) once(ctx context.Context, s *slot) (sent bool, err error) {
 	}
 	// What the notary has confirmed is recorded even when we are told to stop by now.
 	_, err = a.ledger.Append(context.WithoutCancel(ctx), &Receipt{Kind: Anchor, Phase: Outcome, Result: "confirmed", Anchored: &Anchored{
-		Notary: p.Notary, NotaryID: id, Size: cp.Size, Root: p.Root}})
+		Notary: p.Notary, Kind: p.Kind, NotaryID: id, Size: cp.Size, Root: p.Root}})
 	s.mu.Lock()
-	s.confirmed, s.since = cp.Size, time.Time{}
+	s.confirmed, s.last, s.since = cp.Size, p.ConfirmedAt, time.Time{}
 	s.mu.Unlock()
 	return true, err
 }

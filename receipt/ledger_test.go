@@ -317,6 +317,7 @@ type witness struct {
 }
 
 func (w *witness) Name() string { return w.name }
+func (w *witness) Kind() string { return AnchorNotary }
 
 func (w *witness) Confirm(_ context.Context, key string, _ Checkpoint) (string, []byte, error) {
 	w.mu.Lock()

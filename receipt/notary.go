@@ -97,8 +97,51 @@ func NewHTTPSNotary(n HTTPSNotary) (*HTTPSNotary, error) {
 	return &n, nil
 }
 
+// reply is an HTTP answer whose body was read whole.
+type reply struct {
+	status      string
+	code        int
+	contentType string
+	body        []byte
+}
+
+// post sends body to a path below the notary's address. The error's text never holds the token.
+func (n *HTTPSNotary) post(ctx context.Context, path, contentType, key string, body []byte) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return reply{}, fmt.Errorf("making the request: %w", err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	if n.TokenFile != "" {
+		token, err := os.ReadFile(n.TokenFile)
+		if err != nil {
+			return reply{}, fmt.Errorf("reading the notary's token: %w", err)
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return reply{}, fmt.Errorf("reading the answer: %w", err)
+	}
+	if len(answer) > maxAnswer {
+		return reply{}, fmt.Errorf("the notary answered with more than %d bytes", maxAnswer)
+	}
+	return reply{resp.Status, resp.StatusCode, resp.Header.Get("Content-Type"), answer}, nil
+}
+
 // Name is the notary's name.
 func (n *HTTPSNotary) Name() string { return n.ID }
+
+// Kind is [AnchorNotary].
+func (n *HTTPSNotary) Kind() string { return AnchorNotary }
 
 // Confirm sends a checkpoint. Anything but a 2xx answer with a notary_id is an error, whose text never holds the token.
 func (n *HTTPSNotary) Confirm(ctx context.Context, key string, cp Checkpoint) (string, []byte, error) {
@@ -106,41 +149,21 @@ func (n *HTTPSNotary) Confirm(ctx context.Context, key string, cp Checkpoint) (s
 	if err != nil {
 		return "", nil, fmt.Errorf("encoding the request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL+"/anchor", bytes.NewReader(body))
-	if err != nil {
-		return "", nil, fmt.Errorf("making the request: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
-	if n.TokenFile != "" {
-		token, err := os.ReadFile(n.TokenFile)
-		if err != nil {
-			return "", nil, fmt.Errorf("reading the notary's token: %w", err)
-		}
-		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	}
-	resp, err := n.client.Do(req)
+	got, err := n.post(ctx, "/anchor", "application/json", key, body)
 	if err != nil {
 		return "", nil, err
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return "", nil, fmt.Errorf("reading the answer: %w", err)
-	case resp.StatusCode/100 != 2:
-		return "", nil, fmt.Errorf("the notary answered %s", resp.Status)
-	case len(answer) > maxAnswer:
-		return "", nil, fmt.Errorf("the notary answered with more than %d bytes", maxAnswer)
+	if got.code/100 != 2 {
+		return "", nil, fmt.Errorf("the notary answered %s", got.status)
 	}
 	var a anchorAnswer
-	if err := json.Unmarshal(answer, &a); err != nil {
+	if err := json.Unmarshal(got.body, &a); err != nil {
 		return "", nil, fmt.Errorf("the notary's answer is not JSON: %w", err)
 	}
 	if a.NotaryID == "" {
 		return "", nil, errors.New("the notary's answer has no notary_id")
 	}
-	return a.NotaryID, answer, nil
+	return a.NotaryID, got.body, nil
 }
 
 func loopback(host string) bool {

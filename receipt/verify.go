@@ -2,7 +2,6 @@ package receipt
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,13 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/transparency-dev/formats/log"
 	"github.com/transparency-dev/merkle/compact"
-	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/note"
@@ -42,6 +38,7 @@ const (
 	ProblemLog        Problem = "log"        // the leaves do not give the checkpoint's root
 	ProblemCheckpoint Problem = "checkpoint" // the checkpoint is missing or not signed by the log's key
 	ProblemForked     Problem = "forked"     // an anchored checkpoint is not a prefix of this log
+	ProblemAnchor     Problem = "anchor"     // what is kept as a notary's answer does not prove what it should
 )
 
 // Report is what [Verify] found.
@@ -52,6 +49,7 @@ type Report struct {
 	Purged    uint64    `json:"purged"`
 	Unlogged  uint64    `json:"unlogged"` // durable records that the checkpoint does not commit to yet
 	Anchors   int       `json:"anchors"`  // checkpoints that notaries confirmed, all found to be prefixes
+	Checked   []Checked `json:"checked,omitempty"`
 	Findings  []Finding `json:"findings,omitempty"`
 	MoreFound int       `json:"more_found,omitempty"`
 	Root      string    `json:"root,omitempty"` // hex, of the checkpoint
@@ -70,11 +68,41 @@ func (r *Report) found(p Problem, seq uint64, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{p, seq, fmt.Sprintf(format, args...)})
 }
 
+// Check tries the answers that are kept as proofs with a key from outside. Proof says whether the answer is of the one
+// whom the check is about, and what is wrong with it.
+type Check struct {
+	Name  string
+	Proof func(AnchorProof) (mine bool, err error)
+}
+
+// Checked is what a [Check] found: how many answers hold, and how many receipts the newest of them covers.
+type Checked struct {
+	Name   string `json:"name"`
+	Proofs int    `json:"proofs"`
+	Size   uint64 `json:"size"`
+}
+
+// WitnessCheck checks the cosignatures of a C2SP witness, by its public key.
+func WitnessCheck(key string) (Check, error) {
+	verifier, err := witnessKey(key)
+	if err != nil {
+		return Check{}, err
+	}
+	return Check{verifier.Name(), func(p AnchorProof) (bool, error) {
+		if p.Kind != AnchorWitness {
+			return false, nil
+		}
+		_, mine, err := cosigned([]byte(p.Checkpoint), []byte(p.Answer), verifier)
+		return mine, err
+	}}, nil
+}
+
 // Verify checks a ledger's folder offline, from its files alone: the checkpoint's signature against verifierKey (empty: the
 // folder's own key.pub, which proves only that the folder is consistent with itself), every record against its leaf, the
-// leaves against the checkpoint's root, the tiles against the leaves, and every anchored checkpoint as a prefix. It reads
-// a ledger that is being written as well. The error is about reading; what is wrong with the ledger is in the report.
-func Verify(ctx context.Context, dir, verifierKey string) (Report, error) {
+// leaves against the checkpoint's root, the tiles against the leaves, and every anchored checkpoint as a prefix. Each of the
+// checks must find at least one answer that holds, and none that does not. It reads a ledger that is being written as well.
+// The error is about reading; what is wrong with the ledger is in the report.
+func Verify(ctx context.Context, dir, verifierKey string, checks ...Check) (Report, error) {
 	var rep Report
 	if verifierKey == "" {
 		pub, err := os.ReadFile(filepath.Join(dir, "key.pub"))
@@ -94,7 +122,7 @@ func Verify(ctx context.Context, dir, verifierKey string) (Report, error) {
 		return rep, nil
 	}
 	rep.Leaves, rep.Root = cp.Size, hex.EncodeToString(cp.Hash)
-	anchored, err := anchoredCheckpoints(dir, verifier, &rep)
+	anchored, err := anchoredCheckpoints(dir, verifier, checks, &rep)
 	if err != nil {
 		return rep, err
 	}
@@ -252,118 +280,4 @@ func (v *verification) finish() error {
 		v.rep.found(ProblemLog, v.cp.Size, "the leaves give the root %x, the signed checkpoint says %x", root[:8], v.cp.Hash[:8])
 	}
 	return nil
-}
-
-// Proof shows that a record is in the log: anybody with the log's public key can check it (RFC 6962, section 2.1.1).
-type Proof struct {
-	Seq        uint64   `json:"seq"`
-	Leaf       []byte   `json:"leaf"`               // the leaf's data, base64
-	Salt       []byte   `json:"salt,omitempty"`     // with the body, gives the leaf
-	Path       [][]byte `json:"path"`               // sibling hashes, from the leaf up, base64
-	Size       uint64   `json:"size"`               // of the tree that the checkpoint commits to
-	Checkpoint string   `json:"checkpoint"`         // the signed note
-	Receipt    []byte   `json:"receipt,omitempty"`  // the body as it was written, base64
-	Anchors    []string `json:"notaries,omitempty"` // notaries that confirmed a checkpoint of at least this record
-}
-
-// ErrNotLogged says that the checkpoint does not commit to the record yet; a moment later it will.
-var ErrNotLogged = errors.New("the log's checkpoint does not include this receipt yet")
-
-// ErrNoRecord says that the ledger has no such record.
-var ErrNoRecord = errors.New("no such receipt")
-
-// Prove returns the proof of record seq under the newest checkpoint in a ledger's folder.
-func Prove(ctx context.Context, dir string, seq uint64) (Proof, error) {
-	cp, err := newestCheckpoint(dir)
-	if err != nil {
-		return Proof{}, err
-	}
-	var rec *Record
-	stop := errors.New("found")
-	if err := scan(journalDir(dir), seq, func(r Record) error { rec = &r; return stop }); err != nil && err != stop {
-		return Proof{}, err
-	}
-	if rec == nil || rec.Seq != seq {
-		return Proof{}, fmt.Errorf("%w: %d", ErrNoRecord, seq)
-	}
-	if seq >= cp.Size {
-		return Proof{}, fmt.Errorf("%w: receipt %d, checkpoint of size %d", ErrNotLogged, seq, cp.Size)
-	}
-	builder, err := client.NewProofBuilder(ctx, cp.Size, client.FileFetcher{Root: filepath.Join(dir, "log")}.ReadTile)
-	if err != nil {
-		return Proof{}, fmt.Errorf("proving receipt %d: %w", seq, err)
-	}
-	path, err := builder.InclusionProof(ctx, seq)
-	if err != nil {
-		return Proof{}, fmt.Errorf("proving receipt %d: %w", seq, err)
-	}
-	return Proof{Seq: seq, Leaf: rec.Leaf[:], Salt: rec.Salt, Path: path, Size: cp.Size, Checkpoint: string(cp.Note), Receipt: rec.Body}, nil
-}
-
-// Check checks the proof against the log's public key and, where the body is in it, the body against the leaf.
-func (p Proof) Check(verifierKey string) error {
-	verifier, err := note.NewVerifier(strings.TrimSpace(verifierKey))
-	if err != nil {
-		return fmt.Errorf("reading the ledger's public key: %w", err)
-	}
-	cp, _, _, err := log.ParseCheckpoint([]byte(p.Checkpoint), verifier.Name(), verifier)
-	if err != nil {
-		return fmt.Errorf("the checkpoint is not signed by %s: %w", verifier.Name(), err)
-	}
-	if cp.Size != p.Size {
-		return fmt.Errorf("the proof is for %d leaves, its checkpoint for %d", p.Size, cp.Size)
-	}
-	if p.Receipt != nil {
-		if leaf := leafOf(p.Salt, p.Receipt); !bytes.Equal(leaf[:], p.Leaf) {
-			return errors.New("the receipt is not the one that was logged")
-		}
-	}
-	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Seq, p.Size, rfc6962.DefaultHasher.HashLeaf(p.Leaf), p.Path, cp.Hash); err != nil {
-		return fmt.Errorf("the receipt is not in the log: %w", err)
-	}
-	return nil
-}
-
-// Decode reads the receipt in a record's body.
-func (r Record) Decode() (Receipt, error) {
-	var out Receipt
-	if r.Purged() {
-		return out, fmt.Errorf("receipt %d was purged: only its digest is left", r.Seq)
-	}
-	if err := json.Unmarshal(r.Body, &out); err != nil {
-		return out, fmt.Errorf("decoding receipt %d: %w", r.Seq, err)
-	}
-	return out, nil
-}
-
-// anchoredCheckpoints reads the checkpoints that notaries confirmed, by size, and reports two of one size that differ.
-func anchoredCheckpoints(dir string, verifier note.Verifier, rep *Report) ([]log.Checkpoint, error) {
-	proofs, err := readProofs(filepath.Join(dir, "anchors"))
-	if err != nil {
-		return nil, err
-	}
-	var cps []log.Checkpoint
-	for _, p := range proofs {
-		cp, _, _, err := log.ParseCheckpoint([]byte(p.Checkpoint), verifier.Name(), verifier)
-		if err != nil {
-			rep.found(ProblemCheckpoint, p.Size, "the checkpoint that notary %s confirmed is not signed by this log: %v", p.Notary, err)
-			continue
-		}
-		cps = append(cps, *cp)
-	}
-	rep.Anchors = len(cps)
-	slices.SortStableFunc(cps, func(a, b log.Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
-	kept := cps[:0]
-	for _, cp := range cps {
-		if n := len(kept); n > 0 && kept[n-1].Size == cp.Size {
-			if !bytes.Equal(kept[n-1].Hash, cp.Hash) {
-				rep.found(ProblemForked, cp.Size, "notaries hold two histories of size %d: %x and %x", cp.Size, kept[n-1].Hash[:8], cp.Hash[:8])
-			}
-			continue
-		}
-		if cp.Size > 0 {
-			kept = append(kept, cp)
-		}
-	}
-	return kept, nil
 }

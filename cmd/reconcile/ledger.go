@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,7 +29,7 @@ func (s *ledgerSettings) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.ledger, "ledger", "", `the ledger of receipts, a `+"`DIR`"+`; "off" for none (default: ledger in the state folder)`)
 	f.StringArrayVar(&s.notaries, "notary", nil, "an outside notary, `NAME=URL`, that confirms the ledger's checkpoints; may be repeated")
-	f.StringVar(&s.notariesFile, "notaries", "", "notaries with tokens and certificates, in a `FILE` (docs/receipts.md)")
+	f.StringVar(&s.notariesFile, "notaries", "", "notaries with tokens and certificates, C2SP witnesses and Rekor logs, in a `FILE` (docs/receipts.md)")
 }
 
 func (s *ledgerSettings) dir(state string) string {
@@ -44,56 +42,6 @@ func (s *ledgerSettings) dir(state string) string {
 	return s.ledger
 }
 
-// notaryJSON is one element of the file that --notaries names.
-type notaryJSON struct {
-	Name      string `json:"name"`
-	URL       string `json:"url"`
-	TokenFile string `json:"token_file,omitempty"`
-	CAFile    string `json:"ca_file,omitempty"`
-	CertFile  string `json:"cert_file,omitempty"`
-	KeyFile   string `json:"key_file,omitempty"`
-	Timeout   string `json:"timeout,omitempty"`
-}
-
-func (s *ledgerSettings) witnesses() ([]receipt.Witness, error) {
-	var all []notaryJSON
-	if s.notariesFile != "" {
-		src, err := os.ReadFile(s.notariesFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the notaries: %w", err)
-		}
-		dec := json.NewDecoder(strings.NewReader(string(src)))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&all); err != nil {
-			return nil, cli.Hint(fmt.Errorf("reading the notaries in %s: %w", s.notariesFile, err), `want [{"name": "…", "url": "https://…", "token_file": "…"}]`)
-		}
-	}
-	for _, n := range s.notaries {
-		name, url, ok := strings.Cut(n, "=")
-		if !ok {
-			return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("--notary %q: want NAME=URL", n))
-		}
-		all = append(all, notaryJSON{Name: name, URL: url})
-	}
-	var out []receipt.Witness
-	for _, n := range all {
-		var timeout time.Duration
-		if n.Timeout != "" {
-			var err error
-			if timeout, err = time.ParseDuration(n.Timeout); err != nil {
-				return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("notary %s: timeout: %w", n.Name, err))
-			}
-		}
-		w, err := receipt.NewHTTPSNotary(receipt.HTTPSNotary{ID: n.Name, URL: n.URL, TokenFile: n.TokenFile, CAFile: n.CAFile,
-			CertFile: n.CertFile, KeyFile: n.KeyFile, Timeout: timeout})
-		if err != nil {
-			return nil, cli.Exit(cli.ExitUsage, err)
-		}
-		out = append(out, w)
-	}
-	return out, nil
-}
-
 // ledger is an open ledger and those who confirm it.
 type ledger struct {
 	*receipt.Ledger
@@ -103,7 +51,11 @@ type ledger struct {
 	done    chan struct{}
 }
 
-const flushEvery = 5 * time.Second
+const (
+	flushEvery = 5 * time.Second
+	// lastAnchors is how long an ending process waits for notaries.
+	lastAnchors = 5 * time.Second
+)
 
 // openLedger opens the ledger of this instance and starts to send its checkpoints. It returns nil where receipts are off.
 func (s *ledgerSettings) openLedger(ctx context.Context, log *slog.Logger, state, name string, reg prometheus.Registerer) (*ledger, error) {
@@ -111,7 +63,7 @@ func (s *ledgerSettings) openLedger(ctx context.Context, log *slog.Logger, state
 	if dir == "" {
 		return nil, nil
 	}
-	witnesses, err := s.witnesses()
+	witnesses, err := s.witnesses(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -161,10 +113,12 @@ func (l *ledger) Close() error {
 	}
 	l.stop()
 	<-l.done
-	l.anchors.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), lastAnchors)
 	defer cancel()
-	return l.Ledger.Close(ctx)
+	l.anchors.Finish(ctx)
+	closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return l.Ledger.Close(closing)
 }
 
 var notInOrigin = regexp.MustCompile(`[^A-Za-z0-9._/-]+`)

@@ -163,7 +163,8 @@ func (a *app) printReceipt(seq uint64, r receipt.Receipt) error {
 
 func receiptsVerify(a *app) *cobra.Command {
 	r := reader{a: a}
-	var key string
+	var key, trustedRoot string
+	var witnesses []string
 	cmd := &cobra.Command{
 		Use:   "verify [flags]",
 		Short: "Check that no receipt was changed, dropped, reordered or forked",
@@ -171,19 +172,27 @@ func receiptsVerify(a *app) *cobra.Command {
 leaf, the leaves against the checkpoint's root, and every checkpoint that a notary confirmed as a prefix of
 this log. It exits 4 when something is wrong, and names it.
 
+With --witness it checks the cosignatures of a C2SP witness, with --trusted-root the entries of a Rekor log,
+both without network; each must be there, and cover what it says.
+
 Without --key it takes the key.pub that lies beside the ledger, which proves only that the ledger agrees with
 itself: keep the key elsewhere and give it.`,
 		Example: `  reconcile receipts verify --state-dir /var/lib/rampart --key "$(cat ledger.pub)"
-  reconcile receipts verify --ledger a/ledger --ledger b/ledger`,
+  reconcile receipts verify --ledger a/ledger --ledger b/ledger
+  reconcile receipts verify --witness "$(cat witness.pub)" --trusted-root trusted_root.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			checks, err := outsideChecks(witnesses, trustedRoot)
+			if err != nil {
+				return err
+			}
 			dirs, err := r.dirs()
 			if err != nil {
 				return err
 			}
 			bad := 0
 			for _, dir := range dirs {
-				rep, err := receipt.Verify(cmd.Context(), dir, key)
+				rep, err := receipt.Verify(cmd.Context(), dir, key, checks...)
 				if err != nil {
 					return err
 				}
@@ -200,7 +209,30 @@ itself: keep the key elsewhere and give it.`,
 	}
 	r.bind(cmd)
 	cmd.Flags().StringVar(&key, "key", "", "the log's public `KEY`, as key.pub has it")
+	cli.NoEnv(cmd, "key") // RAMPART_KEY is the reconciler's private key
+	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "the public `KEY` of a C2SP witness whose cosignatures must be there; may be repeated")
+	cmd.Flags().StringVar(&trustedRoot, "trusted-root", "", "the trusted root, a `FILE`, with a Rekor log whose entries must be there")
 	return cmd
+}
+
+// outsideChecks are those of the answers that are kept as proofs.
+func outsideChecks(witnesses []string, trustedRoot string) ([]receipt.Check, error) {
+	var checks []receipt.Check
+	for _, key := range witnesses {
+		c, err := receipt.WitnessCheck(key)
+		if err != nil {
+			return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("--witness: %w", err))
+		}
+		checks = append(checks, c)
+	}
+	if trustedRoot != "" {
+		c, err := rekorCheck(trustedRoot)
+		if err != nil {
+			return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("--trusted-root: %w", err))
+		}
+		checks = append(checks, c)
+	}
+	return checks, nil
 }
 
 func (a *app) printReport(dir string, rep receipt.Report) error {
@@ -217,6 +249,9 @@ func (a *app) printReport(dir string, rep receipt.Report) error {
 		word = p.Red("WRONG")
 	}
 	fmt.Fprintf(a.env.Stdout, "%s  %s: %d receipts, %d in the log, %d not logged yet, %d purged, %d anchors\n", word, rep.Origin, rep.Records, rep.Leaves, rep.Unlogged, rep.Purged, rep.Anchors)
+	for _, c := range rep.Checked {
+		fmt.Fprintf(a.env.Stdout, "  %s: %d proofs hold, up to %d receipts\n", cli.Printable(c.Name), c.Proofs, c.Size)
+	}
 	for _, f := range rep.Findings {
 		fmt.Fprintf(a.env.Stdout, "  %s: %s\n", p.Red(string(f.Problem)), cli.Printable(f.Detail))
 	}
@@ -262,6 +297,7 @@ can check it, and learns nothing of other receipts. With --check it checks a pro
 	r.bind(cmd)
 	cmd.Flags().StringVar(&check, "check", "", "check the proof in `FILE`")
 	cmd.Flags().StringVar(&key, "key", "", "the log's public `KEY`, for --check")
+	cli.NoEnv(cmd, "key")
 	return cmd
 }
 

@@ -34,6 +34,8 @@ const GitHubIssuer = "https://token.actions.githubusercontent.com"
 type Authority struct {
 	// Now is the time of what is made next. It begins as the real time.
 	Now time.Time
+	// URL is where [Authority.Services] serve, once they do.
+	URL string
 
 	t            testing.TB
 	ca, tsa      chain

@@ -58,7 +58,7 @@ func (a *Authority) Bundle(message []byte, issuer, subject string, with With) []
 		material.TlogEntries = append(material.TlogEntries, a.entryV1(digest[:], sig, cert))
 	}
 	if with&RekorV2 != 0 {
-		material.TlogEntries = append(material.TlogEntries, a.entryV2(digest[:], sig, cert))
+		material.TlogEntries = append(material.TlogEntries, a.entryV2(digest[:], sig, object{"keyDetails": "PKIX_ECDSA_P256_SHA_256", "x509Certificate": object{"rawBytes": cert.Raw}}))
 	}
 	out, err := protojson.Marshal(&bundlev1.Bundle{
 		MediaType:            "application/vnd.dev.sigstore.bundle.v0.3+json",
@@ -109,14 +109,12 @@ func (a *Authority) entryV1(digest, sig []byte, cert *x509.Certificate) *rekorv1
 	}
 }
 
-// entryV2 is a log of one entry, as the newer, tile-based Rekor answers.
-func (a *Authority) entryV2(digest, sig []byte, cert *x509.Certificate) *rekorv1.TransparencyLogEntry {
+// entryV2 is a log of one entry, as the newer, tile-based Rekor answers. by is the certificate or key that verifies sig.
+func (a *Authority) entryV2(digest, sig []byte, by object) *rekorv1.TransparencyLogEntry {
 	a.t.Helper()
 	body := a.canonical(object{"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": object{"hashedRekordV002": object{
-		"data": object{"algorithm": "SHA2_256", "digest": digest},
-		"signature": object{"content": sig, "verifier": object{
-			"keyDetails": "PKIX_ECDSA_P256_SHA_256", "x509Certificate": object{"rawBytes": cert.Raw},
-		}},
+		"data":      object{"algorithm": "SHA2_256", "digest": digest},
+		"signature": object{"content": sig, "verifier": by},
 	}}})
 	hash := rfc6962.DefaultHasher.HashLeaf(body)
 	signer, err := signature.LoadECDSASigner(a.logV2, crypto.SHA256)

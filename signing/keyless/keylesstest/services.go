@@ -46,6 +46,7 @@ func (a *Authority) Services() (signingConfig []byte) {
 	handle("POST /api/v2/log/entries", a.serveEntry)
 	srv := httptest.NewServer(mux)
 	a.t.Cleanup(srv.Close)
+	a.URL = srv.URL
 
 	from := a.Now.Add(-24 * time.Hour).UTC().Format(time.RFC3339)
 	service := func(path string, version int) []object {
@@ -116,14 +117,27 @@ func (a *Authority) serveEntry(body []byte, _ *http.Request) (int, []byte, error
 		return 0, nil, err
 	}
 	hr := req.GetHashedRekordRequestV002()
-	cert, err := x509.ParseCertificate(hr.GetSignature().GetVerifier().GetX509Certificate().GetRawBytes())
+	by := hr.GetSignature().GetVerifier()
+	material := object{"keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+	var pub any
+	var err error
+	if raw := by.GetPublicKey().GetRawBytes(); raw != nil {
+		pub, err = x509.ParsePKIXPublicKey(raw)
+		material["publicKey"] = object{"rawBytes": raw}
+	} else {
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(by.GetX509Certificate().GetRawBytes()); err == nil {
+			pub = cert.PublicKey
+			material["x509Certificate"] = object{"rawBytes": cert.Raw}
+		}
+	}
 	if err != nil {
 		return 0, nil, err
 	}
-	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	key, ok := pub.(*ecdsa.PublicKey)
 	if !ok || !ecdsa.VerifyASN1(key, hr.GetDigest(), hr.GetSignature().GetContent()) {
 		return 0, nil, fmt.Errorf("the signature does not verify")
 	}
-	out, err := protojson.Marshal(a.entryV2(hr.GetDigest(), hr.GetSignature().GetContent(), cert))
+	out, err := protojson.Marshal(a.entryV2(hr.GetDigest(), hr.GetSignature().GetContent(), material))
 	return http.StatusCreated, bytes.TrimSpace(out), err
 }
