@@ -9,7 +9,7 @@ FUZZTIME ?= 30s
 BENCH ?= .
 BENCHTIME ?= 1s
 
-.PHONY: help build demo setup test race fuzz bench cover golden lint check clean
+.PHONY: help build demo setup test race fuzz bench cover golden docs lint check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ cover: ## coverage of the libraries, by function
 
 golden: ## rewrite golden files (help texts, tables) after a deliberate change
 	UPDATE_GOLDEN=1 $(GO) test ./...
+
+docs: ## the documentation as a site in dist/site, which works from disk
+	@cd docs/site && $(GO) run . -src ../.. -out ../../dist/site
 
 lint: check
 
