@@ -42,6 +42,9 @@ const (
 	Suspension    Kind = "suspension"     // a person suspended or resumed reconciling
 	PolicyChange  Kind = "policy"         // another trust policy came into force
 	AcceptHistory Kind = "accept-history" // a person accepted rewritten history
+	Revoked       Kind = "revoked"        // what is live is no longer held up by the policy, or is again
+	Signatures    Kind = "signatures"     // the content stayed, and other bundles were written with it
+	Request       Kind = "request"        // a person had the reconciler look at git at once
 	Anchor        Kind = "anchor"         // a notary confirmed a checkpoint
 	Purge         Kind = "purge"          // bodies past their time were removed
 )
@@ -76,15 +79,32 @@ type Change struct {
 	Tenant  string `json:"tenant,omitempty"`
 	From    string `json:"from,omitempty"`
 	To      string `json:"to,omitempty"`
-	Rises   bool   `json:"rises,omitempty"`
+	Rises   bool   `json:"rises,omitzero"`
+}
+
+// Drift is what in the store differed from what was applied.
+type Drift struct {
+	Missing int          `json:"missing"` // entries that were gone
+	Changed int          `json:"changed"` // entries with another value
+	Extra   int          `json:"extra"`   // entries that no spec holds
+	System  []string     `json:"system,omitempty"`
+	Found   []DriftEntry `json:"found,omitempty"` // the first of them
+}
+
+// DriftEntry is one entry that differed. Was and Want are the first bytes of its values.
+type DriftEntry struct {
+	Entry string `json:"entry"` // feature:tenant
+	Kind  string `json:"kind"`  // missing, changed, extra
+	Was   string `json:"was,omitempty"`
+	Want  string `json:"want,omitempty"`
 }
 
 // Counts is what a write did to the store.
 type Counts struct {
 	Set      int   `json:"set"`
 	Deleted  int   `json:"deleted"`
-	Commands int   `json:"commands,omitempty"`
-	Bytes    int64 `json:"bytes,omitempty"`
+	Commands int   `json:"commands,omitzero"`
+	Bytes    int64 `json:"bytes,omitzero"`
 }
 
 // Receipt is one record. Format, OpID, ChainID, Kind, Phase, Time and Environment are always set; the rest is
@@ -103,21 +123,23 @@ type Receipt struct {
 
 	Commit         string   `json:"commit,omitempty"`
 	PreviousCommit string   `json:"previous_commit,omitempty"`
-	Generation     uint64   `json:"generation,omitempty"`
+	Generation     uint64   `json:"generation,omitzero"`
 	Version        string   `json:"version,omitempty"` // of the spec
 	Digest         string   `json:"digest,omitempty"`  // "sha256:<hex>" of the spec's bytes
 	PreviousDigest string   `json:"previous_digest,omitempty"`
+	Policy         string   `json:"policy,omitempty"` // the trust policy in force
 	Signers        []Signer `json:"signers,omitempty"`
 	Changes        []Change `json:"changes,omitempty"`
-	ChangesOmitted int      `json:"changes_omitted,omitempty"` // changes beyond the first MaxChanges, counted only
+	ChangesOmitted int      `json:"changes_omitted,omitzero"` // changes beyond the first MaxChanges, counted only
 	Redis          *Counts  `json:"redis,omitempty"`
+	Drift          *Drift   `json:"drift,omitempty"` // of a repair
 
 	Result     string  `json:"outcome,omitempty"` // applied, refused, deferred, repaired, failed, ...
 	Reason     string  `json:"reason,omitempty"`  // a code, such as NotAuthorized
 	Detail     string  `json:"detail,omitempty"`  // one sentence for people
-	Seconds    float64 `json:"seconds,omitempty"` // how long it took
-	Backfilled bool    `json:"backfilled,omitempty"`
-	Late       bool    `json:"late,omitempty"` // queued while the ledger could not be written
+	Seconds    float64 `json:"seconds,omitzero"` // how long it took
+	Backfilled bool    `json:"backfilled,omitzero"`
+	Late       bool    `json:"late,omitzero"` // queued while the ledger could not be written
 
 	Ramp     *RampNote `json:"ramp,omitempty"`   // what the commit says of the ramp that made it
 	Anchored *Anchored `json:"anchor,omitempty"` // of an anchor receipt

@@ -22,7 +22,7 @@ import (
 // Finding is one thing that is wrong with a ledger.
 type Finding struct {
 	Problem Problem `json:"problem"`
-	Seq     uint64  `json:"seq,omitempty"`
+	Seq     uint64  `json:"seq,omitzero"`
 	Detail  string  `json:"detail"`
 }
 
@@ -51,7 +51,7 @@ type Report struct {
 	Anchors   int       `json:"anchors"`  // checkpoints that notaries confirmed, all found to be prefixes
 	Checked   []Checked `json:"checked,omitempty"`
 	Findings  []Finding `json:"findings,omitempty"`
-	MoreFound int       `json:"more_found,omitempty"`
+	MoreFound int       `json:"more_found,omitzero"`
 	Root      string    `json:"root,omitempty"` // hex, of the checkpoint
 }
 

@@ -56,13 +56,13 @@ var receiptKinds = map[Kind]receipt.Kind{
 // operation (Op-Id); a commit without trailers is the beginning of a chain of its own.
 func NewReceipt(e Event, phase receipt.Phase) *receipt.Receipt {
 	kind, ok := receiptKinds[e.Kind]
-	if !ok {
+	if !ok { // the two have the same name
 		kind = receipt.Kind(e.Kind)
 	}
 	r := &receipt.Receipt{
 		OpID: e.ID, ParentID: trailer(e, "Op-Id"), ChainID: chainOf(e),
 		Kind: kind, Phase: phase, Time: e.At, Environment: e.Environment,
-		Commit: e.Commit, Generation: e.Generation, Version: e.Version, Digest: e.Digest, PreviousDigest: e.Previous,
+		Commit: e.Commit, Generation: e.Generation, Version: e.Version, Digest: e.Digest, PreviousDigest: e.Previous, Policy: e.Policy,
 		Result: string(e.Outcome), Reason: string(e.Code), Detail: e.Message,
 	}
 	if e.Error != "" {
@@ -79,7 +79,13 @@ func NewReceipt(e Event, phase receipt.Phase) *receipt.Receipt {
 		r.Ramp = &note
 	}
 	if e.Counts != nil {
-		r.Redis = &receipt.Counts{Set: e.Counts.Set, Deleted: e.Counts.Deleted}
+		r.Redis = &receipt.Counts{Set: e.Counts.Set, Deleted: e.Counts.Deleted, Commands: e.Counts.Commands}
+	}
+	if d := e.Drift; d != nil {
+		r.Drift = &receipt.Drift{Missing: d.Missing, Changed: d.Changed, Extra: d.Extra, System: d.System}
+		for _, f := range d.Found {
+			r.Drift.Found = append(r.Drift.Found, receipt.DriftEntry(f))
+		}
 	}
 	return r
 }
