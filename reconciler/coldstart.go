@@ -36,10 +36,14 @@ func (r *Reconciler) coldStart(ctx context.Context, head string) error {
 	j := r.source.started
 	if j == nil || r.source.startedFor != seen {
 		if err == nil {
-			switch st, err := r.resume(ctx, head, live.Meta); {
+			switch st, under, err := r.resume(ctx, head, live.Meta); {
 			case err != nil:
 				return fmt.Errorf("resuming from the store: %w", err)
 			case st != nil:
+				if err := r.comeTo(ctx, under); err != nil {
+					return err
+				}
+				want.policy = r.trust.digest()
 				if err := r.settle(ctx, journey{steps: []step{*st}, checked: st.Commit}, nil, want); err != nil {
 					return err
 				}
@@ -56,6 +60,11 @@ func (r *Reconciler) coldStart(ctx context.Context, head string) error {
 			return fmt.Errorf("looking for where to start: %w", err)
 		}
 		found.trouble = err
+		if err := r.comeTo(ctx, found.regime); err != nil {
+			return err
+		}
+		want.policy = r.trust.digest()
+		seen.walkedFor = want
 		j, r.source.started, r.source.startedFor = &found, &found, seen
 	}
 	if len(j.steps) == 0 {
@@ -101,29 +110,29 @@ func (r *Reconciler) divergence(last step, differs string) *Refusal {
 // resume makes a generation of what meta says is live, when the commit that it names
 // is behind head, holds that content, and was authorized. It is nil when it does not
 // verify.
-func (r *Reconciler) resume(ctx context.Context, head string, meta redisstore.Meta) (*step, error) {
+func (r *Reconciler) resume(ctx context.Context, head string, meta redisstore.Meta) (*step, *regime, error) {
 	behind, err := r.cfg.Repo.IsAncestor(ctx, meta.Commit, head)
 	if errors.Is(err, gitrepo.ErrNoCommit) || err == nil && !behind {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	commit, err := r.cfg.Repo.Commit(ctx, meta.Commit)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c, err := r.load(ctx, commit)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	artifact := signing.NewArtifact(c.src)
 	if c.problem != nil || artifact.Digest() != meta.Digest || meta.Generation >= redisstore.MaxGeneration {
-		return nil, nil
+		return nil, nil, nil
 	}
-	st, err := r.proven(ctx, c)
+	st, under, err := r.proven(ctx, c)
 	if err != nil || st == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	now := r.now().UTC()
 	st.Number, st.Kind, st.Commit, st.At = meta.Generation, KindResume, meta.Commit, now
@@ -133,34 +142,39 @@ func (r *Reconciler) resume(ctx context.Context, head string, meta redisstore.Me
 	if at, err := time.Parse(time.RFC3339, meta.AppliedAt); err == nil && at.Before(now) {
 		st.At = at.UTC()
 	}
-	return st, nil
+	return st, under, nil
 }
 
 // proven says whether content in the branch was authorized: by a signature of a role
 // that may do everything, or by a replay that ends in it. nil: it was not.
-func (r *Reconciler) proven(ctx context.Context, c content) (*step, error) {
+func (r *Reconciler) proven(ctx context.Context, c content) (*step, *regime, error) {
+	under, err := r.regimeAt(ctx, c.commit.Hash)
+	if err != nil {
+		return nil, nil, err
+	}
 	w := r.walker()
+	w.under(under)
 	w.load = func(context.Context, gitrepo.Commit) (content, error) { return c, nil }
 	w.clock = func(gitrepo.Commit) time.Time { return r.now() }
 	if i, err := w.newestFull(ctx, []gitrepo.Commit{c.commit}); err == nil && i == 0 {
 		j, err := w.walk(ctx, []gitrepo.Commit{c.commit})
 		if err != nil || len(j.steps) == 0 {
-			return nil, err
+			return nil, nil, err
 		}
-		return &j.steps[0], nil
+		return &j.steps[0], under, nil
 	}
 	j, err := r.replay(ctx, c.commit.Hash, 1)
 	if errors.Is(err, errNoStart) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	last := j.steps[len(j.steps)-1]
 	if !j.live() || !bytes.Equal(last.spec.Bytes(), c.src) {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return &last, nil
+	return &last, under, nil
 }
 
 // replay walks from the newest commit that a role signed which may do everything up
@@ -173,33 +187,33 @@ func (r *Reconciler) replay(ctx context.Context, head string, next uint64) (jour
 	if err != nil {
 		return journey{}, err
 	}
-	// Where the newest spec itself is such a one, no history is needed.
+	under, err := r.regimeAt(ctx, head)
+	if err != nil {
+		return journey{}, err
+	}
+	w.under(under)
+	// Where the newest spec itself is such a one, no older specs are needed.
 	commits, start := []gitrepo.Commit{commit}, 0
+	w.eras = []*regime{under}
 	if _, err = w.newestFull(ctx, commits); errors.Is(err, errNoStart) {
 		if commits, err = r.cfg.Repo.Walk(ctx, "", head, r.paths()); err != nil {
 			return journey{}, err
 		}
-		start, err = w.newestFull(ctx, commits)
+		if start, err = w.newestFull(ctx, commits); err == nil {
+			w.eras, err = r.timeline(ctx, commits)
+		}
 	}
 	if err != nil {
-		return journey{}, err
+		return journey{regime: under}, err
 	}
-	var last time.Time
-	w.clock = func(c gitrepo.Commit) time.Time { // dates are claims: never back, never ahead of our own
-		at := c.When
-		if at.Before(last) {
-			at = last
-		}
-		if now := r.now(); at.After(now) {
-			at = now
-		}
-		last = at
-		return at
-	}
+	w.clock = claims(r.now)
+	w.eras = w.eras[start:]
+	w.eras[0] = under // the start itself must stand today
 	j, err := w.walk(ctx, commits[start:])
 	if err == nil && len(j.steps) == 0 {
 		err = errNoStart
 	}
+	j.regime = under
 	return j, err
 }
 

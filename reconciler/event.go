@@ -69,6 +69,8 @@ func (e Event) Rises() bool {
 	switch e.Kind {
 	case KindRepair, KindRefill, KindApply, KindSignatures, KindOverride:
 		return false
+	case KindPolicy: // it may give power to anybody
+		return true
 	}
 	for _, c := range e.Changes {
 		if c.Rises {

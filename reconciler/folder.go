@@ -26,6 +26,8 @@ import (
 //	state.json         the cursor: what else is worth keeping; replaced as a whole
 //	spec/<hex>         the accepted spec's bytes, by their sha256, for a start without git
 //	spec/<hex>.bundles the bundles it was accepted with, a JSON object path -> bytes
+//	policy.json        the newest trust policy that was taken from the repository; replaced as a
+//	                   whole, before it judges anything
 //	repo/              the clone
 //
 // Losing the folder costs a cold start, never a wrong flag.
@@ -55,6 +57,9 @@ type cursor struct {
 	Refused []quarantined `json:"refused,omitempty"`
 	// Revoked says that what is live is no longer held up by the policy.
 	Revoked *revoked `json:"revoked,omitempty"`
+	// Policy was in force, so that a new one is told of; PolicyRefused is why the newest one in the repository is not.
+	Policy        *PolicyName `json:"policy,omitempty"`
+	PolicyRefused *Refusal    `json:"policy_refused,omitempty"`
 }
 
 const cursorFormat = "state/v1"

@@ -33,6 +33,8 @@ import (
 //	head live|refused|deferred [CODE]
 //	refused CODE…               the codes of the commits between the last accepted one and HEAD
 //	condition TYPE STATUS REASON
+//	policy-is N [file|repository]  the number of the policy in force, and where it came from
+//	policy-refused CODE|-       why the newest policy in the repository is not in force
 func TestHistories(t *testing.T) {
 	flagtest.Need(t, "git", "redis-server")
 	redis := flagtest.Redis(t)
@@ -100,6 +102,21 @@ var own = map[string]flagtest.Word{
 	}),
 	"head":    on(func(ts *testscript.TestScript, h *play, _ bool, args []string) { ts.Check(h.wantHead(args)) }),
 	"refused": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) { ts.Check(h.wantRefused(args)) }),
+	"policy-is": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) {
+		p := h.last.Status.Policy
+		if fmt.Sprint(p.Version) != args[0] || len(args) > 1 && p.Source != args[1] {
+			ts.Fatalf("policy %d of the %s is in force, want %v; refused: %+v", p.Version, p.Source, args, p.Refused)
+		}
+	}),
+	"policy-refused": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) {
+		got := "-"
+		if ref := h.last.Status.Policy.Refused; ref != nil {
+			got = string(ref.Code)
+		}
+		if got != args[0] || got != "-" && !h.last.Refused {
+			ts.Fatalf("the policy is refused for %s, want %s: %+v; a person must act: %t", got, args[0], h.last.Status.Policy.Refused, h.last.Refused)
+		}
+	}),
 	"condition": on(func(ts *testscript.TestScript, h *play, _ bool, args []string) {
 		c := h.last.Status.Condition(ConditionType(args[0]))
 		if string(c.Status) != args[1] || string(c.Reason) != args[2] {

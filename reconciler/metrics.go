@@ -31,6 +31,9 @@ type metrics struct {
 	personal       *prometheus.CounterVec // kind
 	suspended      prometheus.Gauge
 	overrides      prometheus.Gauge
+	policyVersion  prometheus.Gauge
+	policyRefused  prometheus.Gauge
+	policies       *prometheus.CounterVec // result
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -70,12 +73,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		personal:       counters("rampart_pii_findings_total", "Personal data that accepted changes brought, by kind, where the policy only warns of it.", "kind"),
 		recordFailures: counter("rampart_record_failures_total", "Events that could not be recorded."),
 		overrides:      gauge("rampart_overrides", "Break-glass statements in force."),
+		policyVersion:  gauge("rampart_policy_version", "The number of the trust policy in force; 0 where unsigned specs are accepted."),
+		policyRefused:  gauge("rampart_policy_refused", "1 while the newest trust policy in the repository is refused."),
+		policies:       counters("rampart_policies_total", "Trust policies that came into force or were refused: applied, refused.", "result"),
 		suspended:      gauge("rampart_suspended", "1 while a person has suspended reconciling: nothing new from git is accepted."),
 	}
 	// Series that alerts watch exist from the start: a rate needs a first value.
 	for vec, values := range map[*prometheus.CounterVec][]string{
 		m.passes: {"live", "held", "trouble"}, m.driftEntries: {"missing", "changed", "extra"},
 		m.applies: {"ok", "conflict", "error"}, m.written: {"set", "deleted"},
+		m.policies: {string(OutcomeApplied), string(OutcomeRefused)},
 	} {
 		for _, v := range values {
 			vec.WithLabelValues(v)
@@ -83,7 +90,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.passes, m.phase, m.commits, m.generation, m.liveGeneration, m.headLive, m.lastSuccess, m.commitToLive,
-			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended, m.overrides)
+			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended, m.overrides,
+			m.policyVersion, m.policyRefused, m.policies)
 	}
 	return m
 }
@@ -115,6 +123,10 @@ func (m *metrics) show(s *Status) {
 	set(m.headLive, s.HeadLive)
 	m.overrides.Set(float64(len(s.Overrides)))
 	set(m.suspended, s.Suspended != nil)
+	if p := s.Policy; p != nil {
+		m.policyVersion.Set(float64(p.Version))
+		set(m.policyRefused, p.Refused != nil)
+	}
 	if s.Verified != nil {
 		m.generation.Set(float64(s.Verified.Generation))
 		m.entries.Set(float64(s.Verified.Entries))

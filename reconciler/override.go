@@ -182,7 +182,7 @@ func (r *Reconciler) Override(ctx context.Context, src []byte) (InForce, error) 
 	if r.closed {
 		return InForce{}, errors.New("the reconciler is closed")
 	}
-	if err := r.readTrust(); err != nil {
+	if err := r.readTrust(ctx); err != nil {
 		r.log.Error("the last policy stays in force", slog.Any("error", err))
 	}
 	r.reviewOverrides(ctx)

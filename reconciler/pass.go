@@ -39,7 +39,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	r.trace.begin()
 
 	suspended := r.heedSuspension(ctx)
-	trustErr := r.readTrust()
+	trustErr := r.readTrust(ctx)
 	r.reviewOverrides(ctx)
 	r.takeDropped(ctx)
 	r.revalidate(ctx)
@@ -134,7 +134,7 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		r.saveCursor()
 	}
 	return Result{
-		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil || unread || r.revokedMessage() != "", Status: r.Status(),
+		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil || unread || r.revokedMessage() != "" || r.cursor.PolicyRefused != nil, Status: r.Status(),
 	}
 }
 

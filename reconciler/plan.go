@@ -28,6 +28,8 @@ type Plan struct {
 	Delete []string `json:"delete"`
 	// HeadLive says that afterwards the newest spec in git would be live.
 	HeadLive bool `json:"head_live"`
+	// Policy would be in force; nil where unsigned specs are accepted.
+	Policy *PolicyStatus `json:"policy,omitempty"`
 	// Overrides are the statements in force; what they lower stays as they say.
 	Overrides []InForce `json:"overrides,omitempty"`
 	// Stopped says why nothing would be done at all.
@@ -38,7 +40,7 @@ const planFormat = "plan/v1"
 
 // PlannedCommit is one commit of a plan.
 type PlannedCommit struct {
-	Verdict    string   `json:"verdict"` // accepted, rollback, same, refused, deferred
+	Verdict    string   `json:"verdict"` // accepted, rollback, same, refused, deferred; policy: it brings one into force
 	Generation uint64   `json:"generation,omitzero"`
 	Kind       Kind     `json:"kind,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
@@ -129,10 +131,10 @@ func (r *Reconciler) foresee(ctx context.Context, p *Plan, head string, meta red
 	w := r.walker()
 	w.last = r.target.spec
 	p.To = r.mark(r.target)
-	return r.foreseeWalk(ctx, p, w, r.checked(), head)
+	return r.foreseeWalk(ctx, p, w, r.trust.regime(), r.checked(), head)
 }
 
-func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, from, head string) (*flags.Spec, error) {
+func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, in *regime, from, head string) (*flags.Spec, error) {
 	commits, err := r.cfg.Repo.Walk(ctx, from, head, r.paths())
 	var rewritten *gitrepo.RewrittenError
 	if errors.As(err, &rewritten) {
@@ -149,6 +151,12 @@ func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, from, 
 		}
 		w.earlier = r.source.earlier
 	}
+	eras, err := r.erasFrom(ctx, in, from, commits)
+	if err != nil {
+		return nil, fmt.Errorf("looking at the policy: %w", err)
+	}
+	r.foretellPolicies(p, in, eras)
+	w.eras = eras[1:]
 	w.clock = func(gitrepo.Commit) time.Time { return r.now() }
 	j, err := w.walk(ctx, commits)
 	if err != nil {
@@ -160,7 +168,7 @@ func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, from, 
 
 func (r *Reconciler) foreseeStart(ctx context.Context, p *Plan, head string, meta redisstore.Meta) (*flags.Spec, error) {
 	if meta.Generation > 0 {
-		st, err := r.resume(ctx, head, meta)
+		st, under, err := r.resume(ctx, head, meta)
 		if err != nil {
 			return nil, err
 		}
@@ -168,7 +176,7 @@ func (r *Reconciler) foreseeStart(ctx context.Context, p *Plan, head string, met
 			w := r.walker()
 			w.history = newHistory([]Generation{st.Generation})
 			w.last, w.next = st.spec, st.Number+1
-			return r.foreseeWalk(ctx, p, w, st.Commit, head)
+			return r.foreseeWalk(ctx, p, w, under, st.Commit, head)
 		}
 	}
 	j, err := r.replay(ctx, head, meta.Generation+1)
@@ -178,6 +186,9 @@ func (r *Reconciler) foreseeStart(ctx context.Context, p *Plan, head string, met
 	}
 	if err != nil {
 		return nil, err
+	}
+	if j.regime != nil {
+		r.foretellPolicies(p, r.trust.regime(), []*regime{j.regime})
 	}
 	r.foretell(p, j)
 	last := j.steps[len(j.steps)-1]
@@ -213,5 +224,31 @@ func (r *Reconciler) foretell(p *Plan, j journey) {
 	}
 	for _, ref := range j.deferred {
 		p.Commits = append(p.Commits, PlannedCommit{Verdict: deferred.String(), Refusal: ref})
+	}
+}
+
+// foretellPolicies names the policies that would come into force, and the newest where it would not.
+func (r *Reconciler) foretellPolicies(p *Plan, in *regime, eras []*regime) {
+	was := in.policy
+	for _, e := range eras {
+		if e.policy == nil || e.policy.Digest() == was.Digest() {
+			continue
+		}
+		p.Commits = append(p.Commits, PlannedCommit{Verdict: string(KindPolicy), Kind: KindPolicy, Refusal: Refusal{
+			Commit: e.from.Hash, Subject: e.from.Subject(), Author: e.from.Author.String(), Signers: e.signers, Code: Accepted,
+			Message: fmt.Sprintf("policy version %d is in force in place of %d", e.policy.Version, was.Version), Since: r.now().UTC(),
+		}})
+		was = e.policy
+	}
+	last := eras[len(eras)-1]
+	if last.policy == nil {
+		return
+	}
+	p.Policy = &PolicyStatus{PolicyName: nameOf(last.policy), Source: "file", Path: r.cfg.trustPath(), Refused: last.refused}
+	if last.from.Hash != "" {
+		p.Policy.Source, p.Policy.Commit, p.Policy.Signers = "repository", last.from.Hash, last.signers
+	}
+	if last.refused != nil {
+		p.Commits = append(p.Commits, PlannedCommit{Verdict: refused.String(), Kind: KindPolicy, Refusal: *last.refused})
 	}
 }

@@ -35,6 +35,18 @@ const (
 	NoTrustedStart    Code = "NoTrustedStart"
 	ColdStartDiverges Code = "ColdStartDiverges"
 
+	// The policy in the repository is refused: a person must act.
+	PolicyInvalid        Code = "PolicyInvalid"
+	PolicyMissing        Code = "PolicyMissing"
+	PolicyUnsigned       Code = "PolicyUnsigned"
+	PolicyReplayed       Code = "PolicyReplayed"
+	PolicySkipped        Code = "PolicySkipped"
+	PolicyPrevious       Code = "PolicyPrevious"
+	PolicyEnvironment    Code = "PolicyEnvironment"
+	PolicyNobody         Code = "PolicyNobody"
+	PolicyOldMaintainers Code = "PolicyOldMaintainers"
+	PolicyNewMaintainers Code = "PolicyNewMaintainers"
+
 	// Waiting: time alone brings it.
 	TooSoon        Code = "TooSoon"
 	BehindDeferred Code = "BehindDeferred"
@@ -111,6 +123,16 @@ var Reasons = []Reason{
 	{BranchUnrelated, ClassRefused, "The branch has no commit in common with the last accepted one.", "check --repo and --branch; restore the branch"},
 	{NoTrustedStart, ClassRefused, "There is no state yet, and no commit of the branch carries a spec signed by a role that may do everything (\"*\").", "have a maintainer sign the spec: propose sign --key KEY"},
 	{ColdStartDiverges, ClassRefused, "There is no state, and what git says differs from the entries that are live.", "compare with reconcile plan; then allow it by name: --accept-cold-start COMMIT"},
+	{PolicyInvalid, ClassRefused, "The next trust policy in the repository breaks the format, is too large or is no plain file.", "mend it: propose policy verify"},
+	{PolicyMissing, ClassRefused, "The trust policy that is in force came from the repository and is gone from it. It stays in force.", "bring the file back"},
+	{PolicyUnsigned, ClassRefused, "The trust policy in the repository is another one than the one in force, and no signature on it verifies.", "have the maintainers sign it: propose policy sign; where the reconciler is to follow the file of --trust alone: --trust-path none"},
+	{PolicyReplayed, ClassRefused, "The trust policy in the repository was in force before, or its number is not above the one in force.", "bring the newest policy back, and change that: propose policy next"},
+	{PolicySkipped, ClassRefused, "The trust policy's number is more than one above the one in force.", "land the ones between first; or make it anew: propose policy next"},
+	{PolicyPrevious, ClassRefused, "The trust policy names another policy before it than the one in force, or none.", "make it from the one in force: propose policy next"},
+	{PolicyEnvironment, ClassRefused, "The trust policy is for another environment.", "keep the environment; another one has a policy and a reconciler of its own"},
+	{PolicyNobody, ClassRefused, "Under the trust policy nobody could do everything any more, and so nobody could ever change it again.", "keep a role that may \"*\", without bounds, whose threshold can be reached"},
+	{PolicyOldMaintainers, ClassRefused, "The maintainers of the policy in force have not signed the next one in sufficient number.", "have them sign it: propose policy sign"},
+	{PolicyNewMaintainers, ClassRefused, "The next trust policy's own maintainers have not signed it in sufficient number.", "have them sign it: propose policy sign"},
 	{TooSoon, ClassWaiting, "An increase came sooner than min_interval allows. It is taken when its time has come.", ""},
 	{BehindDeferred, ClassWaiting, "The commit builds on one that is deferred.", ""},
 	{FetchFailed, ClassTrouble, "The repository or the branch could not be read.", "check --repo, --branch, the network and the credentials"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,9 @@ type Config struct {
 	// Trust is the policy's file, outside the watched repository. It is read again
 	// when it changes; one that cannot be read leaves the last in force.
 	Trust string
+	// TrustPath is where the policy's successors stand in the repository. Empty means
+	// trust.json beside the spec; "none" means that only Trust counts.
+	TrustPath string
 	// AcceptUnsignedUnsafe stands in for a missing Trust, for local trials only:
 	// whatever is well formed is accepted.
 	AcceptUnsignedUnsafe bool
@@ -65,7 +69,17 @@ type Config struct {
 	Trace func(Trace)
 }
 
-func (c Config) path() string            { return cmp.Or(c.Path, "specs/flags.json") }
+func (c Config) path() string { return cmp.Or(c.Path, "specs/flags.json") }
+func (c Config) trustPath() string {
+	switch c.TrustPath {
+	case "":
+		return path.Join(path.Dir(c.path()), "trust.json")
+	case "none":
+		return ""
+	}
+	return c.TrustPath
+}
+
 func (c Config) interval() time.Duration { return cmp.Or(c.Interval, 10*time.Second) }
 
 func (c Config) name() string {
@@ -168,7 +182,7 @@ func Open(cfg Config) (*Reconciler, error) {
 		r.folder.close()
 		return nil, fmt.Errorf("the state folder %s belongs to %s, not to %s: %w", cfg.Dir, p, cfg.path(), ErrStateDamaged)
 	}
-	if err := r.over.read(cfg.Dir); err != nil {
+	if err := errors.Join(r.over.read(cfg.Dir), r.trust.load(cfg.Dir)); err != nil {
 		r.folder.close()
 		return nil, err
 	}
@@ -190,6 +204,7 @@ func (r *Reconciler) begin() {
 		s.LastSuccess, s.Drift, s.Suspended = old.LastSuccess, old.Drift, old.Suspended
 	}
 	r.overChanged()
+	r.showPolicy()
 	r.source.refused = map[string]quarantined{}
 	for _, q := range r.cursor.Refused {
 		r.source.refused[q.Commit] = q

@@ -134,6 +134,9 @@ func (r *Reconciler) quarantine(ctx context.Context, j journey) {
 		return q.Refusal
 	}
 	r.status.Refused, r.status.Deferred = nil, nil
+	if ref := r.cursor.PolicyRefused; ref != nil {
+		r.status.Refused = append(r.status.Refused, *ref)
+	}
 	for _, ref := range j.refused {
 		r.status.Refused = append(r.status.Refused, report(ref, KindRefuse, OutcomeRefused, refused))
 	}

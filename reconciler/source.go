@@ -130,8 +130,10 @@ func (r *Reconciler) stopFetch() {
 	}
 }
 
-// paths are what a walk looks for: the spec and the bundles beside it.
-func (r *Reconciler) paths() []string { return []string{r.cfg.path(), r.cfg.path() + ".*"} }
+// paths are what a walk looks for: the spec, the policy where it is followed, and the bundles beside them.
+func (r *Reconciler) paths() []string {
+	return append([]string{r.cfg.path(), r.cfg.path() + ".*"}, r.policyPaths()...)
+}
 
 // load reads what a commit holds. An error is trouble; what the commit itself is to
 // blame for stands in the content.
@@ -186,44 +188,7 @@ func (r *Reconciler) advance(ctx context.Context, head string) error {
 			return err
 		}
 	}
-	commits, err := r.walkFrom(ctx, head)
-	var rewritten *gitrepo.RewrittenError
-	if errors.As(err, &rewritten) {
-		ok, why, serr := r.goOn(ctx, rewritten)
-		if serr != nil {
-			return fmt.Errorf("looking for a statement about the history: %w", serr)
-		}
-		if !ok {
-			r.rewritten(ctx, rewritten, why)
-			s.walked = want
-			return nil
-		}
-		commits, err = r.walkFrom(ctx, head)
-	}
-	if err != nil {
-		return fmt.Errorf("looking at the new commits: %w", err)
-	}
-	s.rewrite = nil
-	r.status.set(r.now().UTC(), CondHistoryRewritten, False, Descends, "")
-	if len(commits) > 0 {
-		if err := r.learn(ctx); err != nil {
-			return fmt.Errorf("looking at the time before the first generation: %w", err)
-		}
-	}
-	w := r.walker()
-	w.last, w.known = r.target.spec, r.known
-	w.clock = func(gitrepo.Commit) time.Time { return r.now() }
-	intents := map[string]Event{}
-	w.admit = func(st step) error {
-		e := r.stepEvent(st)
-		intents[st.Commit] = e
-		return r.intent(ctx, e)
-	}
-	j, err := w.walk(ctx, commits)
-	if err != nil {
-		return fmt.Errorf("looking at the new commits: %w", err)
-	}
-	return r.settle(ctx, j, intents, want)
+	return r.walkOn(ctx, head, want)
 }
 
 // checked is the commit that the next walk starts from.
@@ -248,10 +213,10 @@ func (r *Reconciler) walker() *walker {
 }
 
 // known answers for a commit that was refused against the same last spec and policy.
-func (r *Reconciler) known(commit, last string) (Refusal, bool) {
+func (r *Reconciler) known(commit, last, policy string) (Refusal, bool) {
 	q, ok := r.source.refused[commit]
 	elsewhere := q.Code == CommitUnsigned || q.Code == CommitSignature || q.Code == SignersRevoked // others may vouch for it by now
-	return q.Refusal, ok && !q.Waiting && !elsewhere && q.Last == last && q.Policy == r.trust.digest()
+	return q.Refusal, ok && !q.Waiting && !elsewhere && q.Last == last && q.Policy == policy
 }
 
 // recover finds the last accepted spec's bytes where the state folder lost them.
@@ -306,7 +271,7 @@ func rewriteCode(how gitrepo.Rewrite) Code {
 
 // readTrust takes a changed policy into force. One that cannot be read leaves the last
 // in force, for a brake must go through all the same.
-func (r *Reconciler) readTrust() error {
+func (r *Reconciler) readTrust(ctx context.Context) error {
 	if err := r.trust.read(); err != nil {
 		r.source.walked = walkedFor{} // so that the condition is set anew once it reads again
 		return err
@@ -314,5 +279,6 @@ func (r *Reconciler) readTrust() error {
 	if p := r.trust.policy; p != nil && p.Environment != "" {
 		r.status.Environment = p.Environment
 	}
+	r.notePolicyFile(ctx)
 	return nil
 }

@@ -27,6 +27,8 @@ type Status struct {
 	Refused    []Refusal   `json:"refused,omitempty"`  // between the last accepted commit and HEAD, newest last
 	Deferred   []Refusal   `json:"deferred,omitempty"` // with NotBefore
 	Drift      DriftTotals `json:"drift"`
+	// Policy is the trust policy in force; nil where unsigned specs are accepted.
+	Policy *PolicyStatus `json:"policy,omitempty"`
 	// Overrides are the break-glass statements in force, oldest first.
 	Overrides []InForce `json:"overrides,omitempty"`
 	// Suspended is nil unless a person told the reconciler to take nothing new from git.

@@ -32,6 +32,7 @@ type journey struct {
 	signed   *content  // the content of checked, where only its bundles differ from the last step's
 	refused  []Refusal // oldest first
 	deferred []Refusal
+	regime   *regime // that a replay came to
 	head     *ruling // of the newest commit that touched the spec; nil when none did
 }
 
@@ -44,14 +45,16 @@ func (j journey) live() bool {
 type walker struct {
 	court
 	policy string // the policy's digest, for the record
-	next   uint64 // the number of the next generation
-	load   func(ctx context.Context, c gitrepo.Commit) (content, error)
+	// eras are the policies that each commit is judged by; nil: court.policy judges all.
+	eras []*regime
+	next uint64 // the number of the next generation
+	load func(ctx context.Context, c gitrepo.Commit) (content, error)
 	// clock is the time at which a commit is judged: now, or in a replay the commit's
 	// own date.
 	clock func(c gitrepo.Commit) time.Time
 	// known answers for a commit that was refused before against the same last spec
 	// and policy; nil: nothing is known.
-	known func(commit, last string) (Refusal, bool)
+	known func(commit, last, policy string) (Refusal, bool)
 	// admit is asked before a commit becomes a generation; an error passes it over, as
 	// if it had not been authorized. nil admits all.
 	admit func(s step) error
@@ -64,9 +67,12 @@ func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, e
 	j := journey{}
 	w.history = w.history.fork()
 	var waiting *flags.Spec // the newest deferred content
-	for _, commit := range commits {
+	for i, commit := range commits {
 		if err := ctx.Err(); err != nil {
 			return journey{}, err
+		}
+		if w.eras != nil {
+			w.under(w.eras[i])
 		}
 		if r, ok := w.remembered(commit); ok {
 			j.refused = append(j.refused, r)
@@ -111,11 +117,14 @@ func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, e
 	return j, nil
 }
 
+// under lets a policy judge what follows.
+func (w *walker) under(e *regime) { w.court.policy, w.policy = e.policy, e.name }
+
 func (w *walker) remembered(commit gitrepo.Commit) (Refusal, bool) {
 	if w.known == nil || w.last == nil {
 		return Refusal{}, false
 	}
-	return w.known(commit.Hash, w.last.Digest())
+	return w.known(commit.Hash, w.last.Digest(), w.policy)
 }
 
 // take makes a generation of an accepted commit.

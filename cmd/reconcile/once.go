@@ -70,6 +70,9 @@ func verdictOf(res reconciler.Result, err error, path string) error {
 				word = "not yet"
 			}
 			refusal = fmt.Errorf("%s: %s at %.12s: %s: %s", word, path, last.Commit, last.Code, last.Message)
+			if res.HeadLive { // it is about the policy, whose message names its file
+				refusal = fmt.Errorf("%s: %.12s: %s: %s", word, last.Commit, last.Code, last.Message)
+			}
 			if last.Hint != "" {
 				refusal = cli.Hint(refusal, "%s", last.Hint)
 			}
@@ -118,6 +121,8 @@ func describe(e reconciler.Event, p cli.Palette) string {
 	switch e.Outcome {
 	case reconciler.OutcomeApplied:
 		switch e.Kind {
+		case reconciler.KindPolicy, reconciler.KindAcceptHistory, reconciler.KindRevoked:
+			line("%s%s", p.Bold(e.Message), by)
 		case reconciler.KindSuspension:
 			line("%s", p.Bold(e.Message))
 		case reconciler.KindOverride:

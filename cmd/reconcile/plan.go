@@ -89,6 +89,10 @@ func planVerdict(p *reconciler.Plan) error {
 			err = cli.Hint(err, "%s", last.Hint)
 		}
 		return cli.Exit(cli.ExitRefused, err)
+	case p.Policy != nil && p.Policy.Refused != nil:
+		ref := p.Policy.Refused
+		err := fmt.Errorf("refused: %.12s: %s: %s", ref.Commit, ref.Code, ref.Message)
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s", ref.Hint))
 	case !p.Empty():
 		return cli.Exit(cli.ExitChanges, nil)
 	}
@@ -107,6 +111,8 @@ func (a *app) printPlan(p *reconciler.Plan) {
 	}
 	for _, c := range p.Commits {
 		switch c.Verdict {
+		case "policy":
+			say("%s %.12s %s: %s, signed by %s", paint.Green(c.Verdict), c.Commit, c.Subject, c.Message, strings.Join(c.Signers, ", "))
 		case "accepted", "rollback":
 			say("%s %.12s %s: generation %d, %s", paint.Green(c.Verdict), c.Commit, c.Subject, c.Generation, c.Version)
 		default:
@@ -123,7 +129,7 @@ func (a *app) printPlan(p *reconciler.Plan) {
 		}
 		say("  %s", c)
 	}
-	if p.Empty() && p.Stopped == nil && p.HeadLive {
+	if p.Empty() && p.Stopped == nil && p.HeadLive && len(p.Commits) == 0 {
 		say("nothing to do")
 		return
 	}

@@ -33,7 +33,7 @@ type settings struct {
 	writes                     bool // the command changes what is live, and leaves receipts
 	insecure                   bool
 	name, key, coldStart       string
-	trustedRoot                string
+	trustedRoot, trustPath     string
 	gitUser, gitTokenFile      string
 	sshKey                     string
 	knownHosts                 []string
@@ -46,6 +46,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringVar(&s.branch, "branch", "main", "the `BRANCH` to follow")
 	f.StringVar(&s.path, "path", "specs/flags.json", "the spec's `PATH` in the repository")
 	f.StringVar(&s.trust, "trust", "", "the trust policy's `FILE`, outside the repository")
+	f.StringVar(&s.trustPath, "trust-path", "", "where the policy's successors stand in the repository, a `PATH` (default: trust.json beside the spec; none: nowhere)")
 	f.StringVar(&s.redis, "redis", "", "the `URL` of Redis: redis://, rediss://, unix://, sentinel://, several with commas for a Cluster; none: one inside this process, for trying things out")
 	f.StringVar(&s.namespace, "namespace", redisstore.DefaultNamespace, "the `PREFIX` of every key")
 	f.StringVar(&s.stateDir, "state-dir", "", "the state folder, a `DIR` (default: one below $XDG_STATE_HOME/rampart for this repository and namespace)")
@@ -171,7 +172,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	}
 	o.Reconciler, err = reconciler.Open(reconciler.Config{
 		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,
-		Trust: a.trust, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
+		Trust: a.trust, TrustPath: a.trustPath, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
 		Signing: verify, TrustedRoot: root, Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
 		Recorder: o.ledger.record(rec), Log: log, Metrics: reg,
 		Trace: o.traces.hand(),

@@ -187,6 +187,9 @@ func (a *app) printStatus(s *reconciler.Status) {
 	}{{"observed", s.Observed}, {"verified", s.Verified}, {"applied", s.Applied}} {
 		say("%s\t%s", m.name, describeMark(m.mark))
 	}
+	if s.Policy != nil {
+		say("policy\t%s", describePolicy(s.Policy))
+	}
 	switch {
 	case s.LastSuccess.IsZero():
 		say("last success\tnever")
@@ -228,6 +231,20 @@ func (a *app) printStatus(s *reconciler.Status) {
 		}
 	}
 	w.Flush()
+}
+
+func describePolicy(p *reconciler.PolicyStatus) string {
+	text := fmt.Sprintf("version %d, %.19s…, from the file of --trust", p.Version, p.Digest)
+	if p.Source == "repository" {
+		text = fmt.Sprintf("version %d, %.19s…, from %s at %.12s, signed by %s", p.Version, p.Digest, p.Path, p.Commit, strings.Join(p.Signers, ", "))
+	}
+	if p.Refused != nil {
+		text += fmt.Sprintf("; the one at %.12s is refused: %s", p.Refused.Commit, p.Refused.Code)
+	}
+	if p.Note != "" {
+		text += "; " + p.Note
+	}
+	return text
 }
 
 func describeMark(m *reconciler.Mark) string {

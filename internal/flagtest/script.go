@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,13 +27,15 @@ type Stage struct {
 	t      testing.TB
 	digest string            // of the newest evidence
 	ssh    map[string]string // private keys for commits, by name
+	// policies are the newest policies by their number, as they were written.
+	policies map[int]string
 }
 
 // NewStage makes a stage with the signers alice, bob and bot, who stand in the policy,
 // and mallory, who does not.
 func NewStage(t testing.TB, redis *RedisServer, policy string) *Stage {
 	t.Helper()
-	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t, ssh: map[string]string{}}
+	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t, ssh: map[string]string{}, policies: map[int]string{}}
 	for _, name := range []string{"alice", "bob", "bot", "mallory"} {
 		s.Keys[name] = NewKey(t, name)
 	}
@@ -44,6 +47,42 @@ func NewStage(t testing.TB, redis *RedisServer, policy string) *Stage {
 // Policy writes the policy's file: the members of policy, and the keys of these
 // signers, or of alice, bob and bot.
 func (s *Stage) Policy(policy string, names ...string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.Trust, []byte(s.policy(policy, names)), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+const policyPath = "specs/trust.json"
+
+// Rotate writes a policy of that number into the work tree, beside the spec. It names the one of the number before as its
+// previous, as that was written last, unless its members say another.
+func (s *Stage) Rotate(version int, policy string, names ...string) {
+	s.t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(policy), &doc); err != nil {
+		s.t.Fatalf("reading the policy of a test: %v", err)
+	}
+	doc["version"] = version
+	if _, ok := doc["previous"]; !ok {
+		doc["previous"] = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(s.policies[version-1])))
+	}
+	src, err := json.Marshal(doc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Repo.Write(policyPath, s.policy(string(src), names))
+}
+
+// SignPolicy signs the work tree's policy, into the given bundle or the usual one.
+func (s *Stage) SignPolicy(name string, suffix ...string) {
+	s.t.Helper()
+	path := strings.Join(append(append([]string{policyPath}, suffix...), "sigstore.json"), ".")
+	s.Repo.Write(path, string(s.key(name).Bundle([]byte(s.Repo.Read(policyPath)))))
+}
+
+// policy is a whole policy from its members and the keys of signers.
+func (s *Stage) policy(policy string, names []string) string {
 	s.t.Helper()
 	if len(names) == 0 {
 		names = []string{"alice", "bob", "bot"}
@@ -60,13 +99,16 @@ func (s *Stage) Policy(policy string, names ...string) {
 		}
 		src = strings.ReplaceAll(src, "SSH:"+name+"\"", strings.TrimSpace(string(pub))+"\"")
 	}
-	for _, k := range keys {
+	for _, k := range s.Keys {
 		pub, _ := json.Marshal(k.PublicPEM)
 		src = strings.ReplaceAll(src, "\"KEY:"+k.Name+"\"", string(pub))
 	}
-	if err := os.WriteFile(s.Trust, []byte(src), 0o600); err != nil {
+	var is struct{ Version int }
+	if err := json.Unmarshal([]byte(src), &is); err != nil {
 		s.t.Fatal(err)
 	}
+	s.policies[is.Version] = src
+	return src
 }
 
 func (s *Stage) key(name string) *Key {
@@ -181,6 +223,8 @@ type Word = func(ts *testscript.TestScript, neg bool, args []string)
 // Words are the testscript commands that act on a stage, which at finds:
 //
 //	policy FILE [NAME…]         the trust policy: FILE's members, and the keys of these or of alice, bob and bot
+//	rotate N FILE [NAME…]       write specs/trust.json: number N after N-1 as that was written last, FILE's members, those keys
+//	sign-policy NAME [SUFFIX]   sign specs/trust.json in the work tree
 //	spec VERSION [FEATURE=PCT]… write the spec; FEATURE=off, env=NAME and previous=DIGEST as well
 //	copy FILE                   write FILE as the spec
 //	sign NAME [SUFFIX]          sign the spec in the work tree (mallory stands in no policy)
@@ -206,9 +250,15 @@ func Words(at func(*testscript.TestScript) *Stage) map[string]Word {
 	}
 	return map[string]Word{
 		"policy": on(func(ts *testscript.TestScript, s *Stage, args []string) { s.Policy(ts.ReadFile(args[0]), args[1:]...) }),
-		"spec":   on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Spec(args[0], args[1:]...) }),
-		"copy":   on(func(ts *testscript.TestScript, s *Stage, args []string) { s.Repo.Write(specPath, ts.ReadFile(args[0])) }),
-		"sign":   on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Sign(args[0], args[1:]...) }),
+		"rotate": on(func(ts *testscript.TestScript, s *Stage, args []string) {
+			n, err := strconv.Atoi(args[0])
+			ts.Check(err)
+			s.Rotate(n, ts.ReadFile(args[1]), args[2:]...)
+		}),
+		"sign-policy": on(func(_ *testscript.TestScript, s *Stage, args []string) { s.SignPolicy(args[0], args[1:]...) }),
+		"spec":        on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Spec(args[0], args[1:]...) }),
+		"copy":        on(func(ts *testscript.TestScript, s *Stage, args []string) { s.Repo.Write(specPath, ts.ReadFile(args[0])) }),
+		"sign":        on(func(_ *testscript.TestScript, s *Stage, args []string) { s.Sign(args[0], args[1:]...) }),
 		"unsign": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			ts.Check(os.Remove(filepath.Join(s.Repo.Dir, bundlePath(args))))
 		}),
