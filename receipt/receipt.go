@@ -137,7 +137,7 @@ type Receipt struct {
 	Result     string  `json:"outcome,omitempty"` // applied, refused, deferred, repaired, failed, ...
 	Reason     string  `json:"reason,omitempty"`  // a code, such as NotAuthorized
 	Detail     string  `json:"detail,omitempty"`  // one sentence for people
-	Seconds    float64 `json:"seconds,omitzero"` // how long it took
+	Seconds    float64 `json:"seconds,omitzero"`  // how long it took
 	Backfilled bool    `json:"backfilled,omitzero"`
 	Late       bool    `json:"late,omitzero"` // queued while the ledger could not be written
 
