@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,17 +33,45 @@ func guides(t *testing.T) []string {
 
 func TestGuides(t *testing.T) {
 	flagtest.Need(t, "git", "bash", "sed", "awk")
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin+"/", "./cmd/propose", "./cmd/reconcile", "./cmd/evaluate")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the commands: %v\n%s", err, out)
-	}
+	bin := builtCommands(t)
 	for _, page := range guides(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(page), ".md"), func(t *testing.T) {
 			t.Parallel()
 			runGuide(t, page, bin)
 		})
 	}
+}
+
+// builtCommands is the folder of the commands, built once for all tests that run them.
+func builtCommands(t *testing.T) string {
+	t.Helper()
+	commands.Do(func() {
+		var err error
+		if commandsDir, err = os.MkdirTemp("", "rampart-commands"); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("go", "build", "-o", commandsDir+"/", "./cmd/propose", "./cmd/reconcile", "./cmd/evaluate", "./cmd/notary").CombinedOutput()
+		if err != nil {
+			t.Fatalf("building the commands: %v\n%s", err, out)
+		}
+	})
+	if commandsDir == "" {
+		t.Fatal("the commands could not be built")
+	}
+	return commandsDir
+}
+
+var (
+	commands    sync.Once
+	commandsDir string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if commandsDir != "" {
+		os.RemoveAll(commandsDir)
+	}
+	os.Exit(code)
 }
 
 // step is one command of a guide and what it must print; nil means that only success counts.
