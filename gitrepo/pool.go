@@ -15,36 +15,35 @@ import (
 // one look at the remote for all of them.
 //
 // A [Repo.Fetch] that begins while another is under way waits for that one, and one
-// that begins within fresh of the last has the last one's answer. What a fetch finds
+// that begins soon after the last has the last one's answer. What a fetch finds
 // moved is told to those who did not wait for it. Trouble is shared as well, for
 // 0.75 s at first and longer while it lasts, so that a remote that is down is not
 // asked by each of a thousand.
 type Pool struct {
-	dir   string
-	fresh time.Duration
+	dir string
 
 	mu    sync.Mutex
 	bases map[string]*base
 	users map[*base]map[*Repo]bool
 }
 
-// NewPool keeps its clones in folders below dir. Fresh is for how long the answer of a
-// remote counts.
-func NewPool(dir string, fresh time.Duration) *Pool {
-	return &Pool{dir: dir, fresh: fresh, bases: map[string]*base{}, users: map[*base]map[*Repo]bool{}}
+// NewPool keeps its clones in folders below dir.
+func NewPool(dir string) *Pool {
+	return &Pool{dir: dir, bases: map[string]*base{}, users: map[*base]map[*Repo]bool{}}
 }
 
 // Open is [Open] in a folder of the pool's: opt.Dir is not used. Who has another
-// address, branch or credentials has another clone. Moved is called, from another
-// goroutine, when somebody else's fetch found that the branch had moved or that the
+// address, branch or credentials has another clone. Fresh is how old an answer of the
+// remote this user's Fetch takes; it should be less than the time between two of them.
+// Moved is called, from another goroutine, when somebody else's fetch found that the branch had moved or that the
 // remote is back; it must not wait. Nil calls nothing.
-func (p *Pool) Open(ctx context.Context, opt Options, moved func()) (*Repo, error) {
+func (p *Pool) Open(ctx context.Context, opt Options, fresh time.Duration, moved func()) (*Repo, error) {
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q %q %q", localAddress(opt.URL), opt.Branch, opt.Auth.Username, opt.Auth.Token,
 		opt.Auth.TokenFile, opt.Auth.SSHKeyFile, opt.Auth.SSHKeyPassword, opt.Auth.KnownHosts))
 	name := hex.EncodeToString(key[:8])
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := &Repo{pool: p, moved: moved, base: p.bases[name]}
+	r := &Repo{pool: p, fresh: fresh, moved: moved, base: p.bases[name]}
 	if r.base == nil {
 		opt.Dir = filepath.Join(p.dir, name)
 		first, err := Open(ctx, opt)
@@ -52,7 +51,6 @@ func (p *Pool) Open(ctx context.Context, opt Options, moved func()) (*Repo, erro
 			return nil, err
 		}
 		r.base = first.base
-		r.flights.fresh = p.fresh
 		p.bases[name], p.users[r.base] = r.base, map[*Repo]bool{}
 	}
 	p.users[r.base][r] = true
@@ -109,8 +107,6 @@ func (r *Repo) Hurry() {
 
 // flights are the fetches of a clone that several users have.
 type flights struct {
-	fresh time.Duration
-
 	mu    sync.Mutex
 	now   *flight // under way
 	last  *flight
@@ -133,12 +129,12 @@ const (
 	maxShareRuns = 16
 )
 
-// counts says whether the last answer may be given again.
-func (f *flights) counts() bool {
+// counts says whether the last answer may be given to who takes one that old.
+func (f *flights) counts(fresh time.Duration) bool {
 	if f.last == nil || f.stale {
 		return false
 	}
-	window := f.fresh
+	window := fresh
 	if f.last.err != nil {
 		window = min(window, shareTrouble<<min(f.fails, maxShareRuns))
 	}
@@ -147,7 +143,7 @@ func (f *flights) counts() bool {
 
 func (f *flights) fetch(ctx context.Context, r *Repo) (string, error) {
 	f.mu.Lock()
-	if f.now == nil && f.counts() {
+	if f.now == nil && f.counts(r.fresh) {
 		defer f.mu.Unlock()
 		return f.last.head, f.last.err
 	}

@@ -53,13 +53,13 @@ func TestPoolFetchesOnceForAll(t *testing.T) {
 	origin := flagtest.Repo(t)
 	first := pushed(origin, "1")
 	srv := newCountedHTTP(t, origin)
-	pool := gitrepo.NewPool(t.TempDir(), time.Hour)
+	pool := gitrepo.NewPool(t.TempDir())
 	const users = 40
 	var repos [users]*gitrepo.Repo
 	var moved [users]atomic.Int32
 	for i := range repos {
 		var err error
-		repos[i], err = pool.Open(t.Context(), gitrepo.Options{URL: srv.URL + "/origin.git", Branch: "main"}, func() { moved[i].Add(1) })
+		repos[i], err = pool.Open(t.Context(), gitrepo.Options{URL: srv.URL + "/origin.git", Branch: "main"}, time.Hour, func() { moved[i].Add(1) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestPoolFetchesOnceForAll(t *testing.T) {
 	if err := errors.Join(repos[0].Close(), repos[0].Close()); err != nil {
 		t.Error(err)
 	}
-	again, err := pool.Open(t.Context(), gitrepo.Options{URL: srv.URL + "/origin.git", Branch: "main"}, nil)
+	again, err := pool.Open(t.Context(), gitrepo.Options{URL: srv.URL + "/origin.git", Branch: "main"}, time.Hour, nil)
 	if err != nil {
 		t.Fatalf("the folder was not let go: %v", err)
 	}
@@ -128,9 +128,9 @@ func TestPoolSharesTrouble(t *testing.T) {
 	origin := flagtest.Repo(t)
 	want := pushed(origin, "1")
 	srv := newCountedHTTP(t, origin)
-	pool := gitrepo.NewPool(t.TempDir(), time.Hour)
+	pool := gitrepo.NewPool(t.TempDir())
 	open := func(moved func()) *gitrepo.Repo {
-		r, err := pool.Open(t.Context(), gitrepo.Options{URL: srv.URL + "/origin.git", Branch: "main"}, moved)
+		r, err := pool.Open(t.Context(), gitrepo.Options{URL: srv.URL + "/origin.git", Branch: "main"}, time.Hour, moved)
 		if err != nil {
 			t.Fatal(err)
 		}

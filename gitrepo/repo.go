@@ -51,6 +51,7 @@ const maxObjects = 20_000_000
 type Repo struct {
 	*base
 	pool  *Pool // nil: the clone is this one's alone
+	fresh time.Duration
 	moved func()
 	keep  string // what this user's last Tidy asked to keep; under base.writing
 	once  sync.Once

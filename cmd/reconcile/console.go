@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/rampart-flags/rampart/console"
 	"github.com/rampart-flags/rampart/flags"
@@ -14,10 +17,71 @@ import (
 
 const maxSpec = 32 << 20
 
+// console adds the console's pages to mux and gives what ends their streams. Where a process has many environments, an
+// environment's pages are made when somebody first asks for one: most are never looked at.
+func (w *web) console(mux *http.ServeMux, log *slog.Logger, a *app, o *opened, told *pushed) (func(), error) {
+	if a.sharing == nil {
+		pages, err := newConsole(log, a, o, told, w.base)
+		if err != nil {
+			return nil, err
+		}
+		pages.Register(mux)
+		return pages.Close, nil
+	}
+	late := &lateConsole{make: func() (*console.Console, error) { return newConsole(log, a, o, told, w.base) }}
+	mux.Handle("/", late)
+	return late.close, nil
+}
+
+// lateConsole is a console that is made at the first request.
+type lateConsole struct {
+	make func() (*console.Console, error)
+
+	mu     sync.Mutex
+	mux    *http.ServeMux
+	pages  *console.Console
+	closed bool
+}
+
+func (l *lateConsole) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	mux, err := l.open()
+	if err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+		return
+	}
+	mux.ServeHTTP(w, r)
+}
+
+func (l *lateConsole) open() (*http.ServeMux, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mux != nil {
+		return l.mux, nil
+	}
+	if l.closed {
+		return nil, errors.New("the environment is being closed")
+	}
+	pages, err := l.make()
+	if err != nil {
+		return nil, err
+	}
+	l.pages, l.mux = pages, http.NewServeMux()
+	pages.Register(l.mux)
+	return l.mux, nil
+}
+
+func (l *lateConsole) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed = true; l.pages != nil {
+		l.pages.Close()
+	}
+}
+
 // newConsole is the web page over this reconciler.
-func newConsole(log *slog.Logger, a *app, o *opened, told *pushed) (*console.Console, error) {
+func newConsole(log *slog.Logger, a *app, o *opened, told *pushed, base string) (*console.Console, error) {
 	opt := console.Options{
-		Status: o.Status, Live: o.Live, Plan: o.Plan, Log: log,
+		Base: base, Status: o.Status, Live: o.Live, Plan: o.Plan, Log: log,
 		Generations: func() ([]reconciler.Generation, error) { return reconciler.Generations(o.dir) },
 		SpecAt: func(ctx context.Context, commit string) (*flags.Spec, error) {
 			src, err := o.repo.ReadFile(ctx, commit, a.path, maxSpec)

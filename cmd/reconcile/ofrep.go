@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,11 @@ import (
 	"github.com/rampart-flags/rampart/reconciler"
 )
 
-// evaluation answers OFREP from what this reconciler has made live.
+// evaluation answers OFREP from what this reconciler has made live. It begins with the first request: who never asks, does
+// not pay for a second copy of the entries.
 type evaluation struct {
+	ctx     context.Context
+	begin   sync.Once
 	live    func() *reconciler.Live
 	log     *slog.Logger
 	handler *ofrep.Handler
@@ -24,11 +28,18 @@ type evaluation struct {
 
 // newEvaluation serves until ctx ends.
 func newEvaluation(ctx context.Context, live func() *reconciler.Live, defaultTenant string, log *slog.Logger) *evaluation {
-	e := &evaluation{live: live, log: log}
+	e := &evaluation{ctx: ctx, live: live, log: log}
 	e.view.Store(&ofrep.View{})
 	e.handler = ofrep.New(ofrep.Options{View: func() ofrep.View { return *e.view.Load() }, DefaultTenant: defaultTenant, Log: log})
-	go e.follow(ctx)
 	return e
+}
+
+func (e *evaluation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.begin.Do(func() {
+		e.refresh()
+		go e.follow(e.ctx)
+	})
+	e.handler.ServeHTTP(w, r)
 }
 
 // follow compiles what has come to be live and tells open streams.

@@ -147,7 +147,7 @@ func TestWebhook(t *testing.T) {
 	const secret = "the webhook's secret"
 	nudges := 0
 	now := time.Unix(1000, 0)
-	h := newWebhook(cli.Env{Getenv: func(string) string { return secret }}, func() { nudges++ })
+	h := newWebhook(cli.Env{Getenv: func(string) string { return secret }}, func([]byte) { nudges++ })
 	h.now = func() time.Time { return now }
 	mux := http.NewServeMux()
 	h.routes(mux)

@@ -13,7 +13,9 @@ import (
 type app struct {
 	env cli.Env
 	settings
-	receipts ledgerSettings
+	receipts     ledgerSettings
+	environments environments
+	sharing      *sharing // nil: this process has one environment
 }
 
 // subcommands make the command tree. One file a subcommand: a new one adds its line here.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -28,14 +29,26 @@ put right, and a Redis that lost its content is filled again. Every failure leav
 
 It serves /healthz, /readyz (a verified generation is live), /metrics, /api/v1/status and /api/v1/plan.
 What is under /admin needs the token from RAMPART_ADMIN_TOKEN, or the one in the file admin-token that the
-first start writes into the state folder.`,
-		Example: `  reconcile run --repo https://git.example/flags --trust trust.json --redis redis://localhost`,
+first start writes into the state folder.
+
+Any number of them may run on one environment, each with a state folder of its own: one leads and writes,
+the others follow, and one of them takes over when the leader is gone. docs/high-availability.md describes it.
+
+With --config it looks after many environments, each as if it were alone: below /environments/NAME is what
+stands above, / lists them, and SIGHUP reads the file again. docs/environments.md describes it.`,
+		Example: `  reconcile run --repo https://git.example/flags --trust trust.json --redis redis://localhost
+  reconcile run --config rampart.json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.environments.file != "" {
+				return a.runFleet(cmd.Context(), web)
+			}
 			return a.run(cmd.Context(), web)
 		},
 	}
 	a.bind(cmd)
+	cmd.PreRunE = nil // with --config it is about all environments
 	a.receipts.bind(cmd)
+	a.bindLease(cmd)
 	cmd.Flags().DurationVar(&a.interval, "interval", 10*time.Second, "the `TIME` between two looks")
 	web.bind(cmd)
 	return cmd
@@ -74,6 +87,7 @@ func (a *app) serveAndRun(ctx context.Context, log *slog.Logger, w web, o *opene
 	if err != nil {
 		return err
 	}
+	o.Serves(advertised(srv.address))
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -81,7 +95,7 @@ func (a *app) serveAndRun(ctx context.Context, log *slog.Logger, w web, o *opene
 		for {
 			select {
 			case <-hup:
-				o.Nudge()
+				o.hurry()
 			case err := <-srv.failed:
 				cancel(err)
 			case <-ctx.Done():
@@ -104,6 +118,15 @@ func (a *app) serveAndRun(ctx context.Context, log *slog.Logger, w web, o *opene
 		log.Info("stopped", slog.Uint64("generation", s.Applied.Generation))
 	}
 	return err
+}
+
+// advertised is an address that others can reach, "" where it says only which port.
+func advertised(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		return ""
+	}
+	return address
 }
 
 func newRegistry() *prometheus.Registry {

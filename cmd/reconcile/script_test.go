@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 //	says METHOD PATH CODE     ask the reconciler that runs on $STATE, waited for; the body is for stdout.
 //	                          Further HEADER=VALUE are sent; TOKEN stands for the admin token
 //	waits-for FILE REGEXP     wait until a file (a background command's output) has it
+//	hangup                    SIGHUP to the reconciler that runs on $STATE
 //	gone FILE                 wait until a file is not there
 func TestScript(t *testing.T) {
 	flagtest.Need(t, "git", "redis-server", "redis-cli")
@@ -118,6 +120,13 @@ func scriptWords() map[string]flagtest.Word {
 		})
 	}
 	all["says"] = says
+	all["hangup"] = func(ts *testscript.TestScript, _ bool, _ []string) {
+		var r running
+		about, err := os.ReadFile(filepath.Join(ts.Getenv("STATE"), runningName))
+		ts.Check(err)
+		ts.Check(json.Unmarshal(about, &r))
+		ts.Check(syscall.Kill(r.PID, syscall.SIGHUP))
+	}
 	all["waits-for"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		until(ts, func() error {
 			b, err := os.ReadFile(ts.MkAbs(args[0]))

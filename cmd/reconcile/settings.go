@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +29,7 @@ import (
 type settings struct {
 	repo, branch, path, trust  string
 	redis, namespace, stateDir string
-	interval                   time.Duration
+	interval, lease            time.Duration
 	json, debug                bool
 	writes                     bool // the command changes what is live, and leaves receipts
 	insecure                   bool
@@ -39,7 +40,13 @@ type settings struct {
 	knownHosts                 []string
 }
 
-// bind gives a command the flags that all but demo have.
+// bind gives a command the flags that all but demo have. With --config it is about one environment.
+func (a *app) bind(cmd *cobra.Command) {
+	a.settings.bind(cmd)
+	a.environments.bind(cmd)
+	cmd.PreRunE = a.pick
+}
+
 func (s *settings) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.repo, "repo", "", "the `URL` of the repository: https://, ssh://, file:// or a path")
@@ -63,6 +70,19 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.BoolVar(&s.debug, "debug", false, "log more")
 }
 
+// bindLease gives a command that writes Redis the flag that says for how long it leads.
+func (s *settings) bindLease(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&s.lease, "lease", 15*time.Second, "the `TIME` after which another instance takes over from one that is gone; 0: no lease is taken")
+}
+
+// checkLease refuses what would end before it could be renewed.
+func (s *settings) checkLease() error {
+	if s.lease != 0 && (s.lease < time.Second || s.lease > time.Hour) {
+		return cli.Exit(cli.ExitUsage, errors.New("--lease must be 0, or from 1s to 1h"))
+	}
+	return nil
+}
+
 // check finds what is missing before anything is opened.
 func (s *settings) check() error {
 	usage := func(err error, hint string) error { return cli.Exit(cli.ExitUsage, cli.Hint(err, "%s", hint)) }
@@ -74,7 +94,7 @@ func (s *settings) check() error {
 	case s.trust != "" && s.insecure:
 		return usage(errors.New("--trust and --insecure-accept-unsigned exclude each other"), "leave one out")
 	}
-	return nil
+	return s.checkLease()
 }
 
 // stateFolder is where this environment's state is kept.
@@ -106,6 +126,12 @@ type opened struct {
 	// ledger is nil where receipts are off, and for commands that write nothing.
 	ledger *ledger
 	traces *traces // nil where nothing is traced
+}
+
+// hurry makes the next look at git and at the store come at once.
+func (o *opened) hurry() {
+	o.repo.Hurry()
+	o.Look()
 }
 
 func (o *opened) Close() {
@@ -144,22 +170,24 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	if err != nil {
 		return nil, err
 	}
-	redisstore.RouteDriverLog(log)
-	o.store, err = redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace, Log: log})
-	if err != nil {
+	at := redisstore.Options{URL: a.redis, Namespace: a.namespace, Log: log}
+	if a.sharing != nil {
+		at.Pool = a.sharing.stores
+	} else {
+		redisstore.RouteDriverLog(log)
+	}
+	if o.store, err = redisstore.Open(ctx, at); err != nil {
 		return nil, cli.Exit(cli.ExitUsage, err)
 	}
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state folder: %w", err)
 	}
-	o.repo, err = gitrepo.Open(ctx, gitrepo.Options{
-		URL: a.repo, Branch: a.branch, Dir: filepath.Join(o.dir, "repo"),
-		Auth: gitrepo.Auth{
-			Username: a.gitUser, Token: a.env.Getenv("RAMPART_GIT_TOKEN"), TokenFile: a.gitTokenFile,
-			SSHKeyFile: a.sshKey, SSHKeyPassword: a.env.Getenv("RAMPART_SSH_KEY_PASSWORD"), KnownHosts: a.knownHosts,
-		},
-	})
-	if err != nil {
+	var moved atomic.Pointer[reconciler.Reconciler]
+	if o.repo, err = a.openRepo(ctx, o.dir, func() {
+		if r := moved.Load(); r != nil {
+			r.Nudge()
+		}
+	}); err != nil {
 		return nil, explain(err, o.dir)
 	}
 	if a.writes {
@@ -173,11 +201,27 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	o.Reconciler, err = reconciler.Open(reconciler.Config{
 		Repo: o.repo, Store: o.store, Dir: o.dir, Branch: a.branch, Path: a.path,
 		Trust: a.trust, TrustPath: a.trustPath, AcceptUnsignedUnsafe: a.insecure, AcceptColdStart: a.coldStart,
-		Signing: verify, TrustedRoot: root, Interval: a.interval, Name: a.name, Key: key, Software: cli.Version(),
+		Signing: verify, TrustedRoot: root, Interval: a.interval, Lease: a.lease, Name: a.name, Key: key, Software: cli.Version(),
 		Recorder: o.ledger.record(rec), Log: log, Metrics: reg,
 		Trace: o.traces.hand(),
 	})
+	moved.Store(o.Reconciler)
 	return o, explain(err, o.dir)
+}
+
+// openRepo opens the clone in the state folder, or the one that this process's environments share.
+func (a *app) openRepo(ctx context.Context, dir string, moved func()) (*gitrepo.Repo, error) {
+	opt := gitrepo.Options{
+		URL: a.repo, Branch: a.branch, Dir: filepath.Join(dir, "repo"),
+		Auth: gitrepo.Auth{
+			Username: a.gitUser, Token: a.env.Getenv("RAMPART_GIT_TOKEN"), TokenFile: a.gitTokenFile,
+			SSHKeyFile: a.sshKey, SSHKeyPassword: a.env.Getenv("RAMPART_SSH_KEY_PASSWORD"), KnownHosts: a.knownHosts,
+		},
+	}
+	if a.sharing == nil {
+		return gitrepo.Open(ctx, opt)
+	}
+	return a.sharing.repos.Open(ctx, opt, a.interval*9/10, moved)
 }
 
 // explain adds the next step to what opening can meet.

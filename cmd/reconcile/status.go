@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,10 +31,18 @@ generation, version and signers; the conditions with their reasons; and how old 
 
 It asks the reconciler that runs on the state folder, or at --listen. Where none runs, it shows what the
 last one left in the state folder, and what Redis says now. docs/reconcile.md explains every condition
-and reason.`,
+and reason.
+
+With --config it lists all environments of the file, a line each; --environment shows one.`,
 		Example: `  reconcile status --state-dir /var/lib/rampart
   reconcile status --listen 127.0.0.1:8080 --json`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.environments.file != "" && a.environments.name == "" && listen == "" {
+				return a.statusOfAll(cmd.Context())
+			}
+			if err := a.pick(cmd, args); err != nil {
+				return err
+			}
 			s, err := a.status(cmd.Context(), listen)
 			if err != nil {
 				return err
@@ -48,8 +55,80 @@ and reason.`,
 		},
 	}
 	a.bind(cmd)
+	cmd.PreRunE = nil // with --config and no --environment it is about all
 	cmd.Flags().StringVar(&listen, "listen", "", "the `ADDRESS` of the reconciler to ask (default: the one that uses the state folder)")
 	return cmd
+}
+
+// statusOfAll asks the process that runs the environments of the file; where none runs, it reads what is left of each.
+func (a *app) statusOfAll(ctx context.Context) error {
+	file, err := a.environments.read(a.env.Args)
+	if err != nil {
+		return err
+	}
+	all := environmentsStatus{Format: environmentsFormat, Environments: []environmentState{}}
+	var asked error
+	for _, e := range file.Environments {
+		address, err := runningAddress(e.StateDir)
+		if err != nil {
+			continue
+		}
+		var body []byte
+		if body, asked = ask(ctx, strings.TrimSuffix(address, environmentBase(e.Environment)), "/api/v1/status"); asked != nil {
+			break
+		}
+		if err := json.Unmarshal(body, &all); err != nil || all.Format != environmentsFormat {
+			return fmt.Errorf("reading the answer: it is no status of environments: %w", errors.Join(err))
+		}
+		break
+	}
+	if asked != nil {
+		a.env.Talk("%v; showing what it left behind", asked)
+	}
+	if len(all.Environments) == 0 {
+		for _, e := range file.Environments {
+			s := environmentState{Name: e.Environment, State: "stopped", Path: environmentBase(e.Environment)}
+			if s.Status, err = reconciler.LastStatus(e.StateDir); err != nil {
+				s.Error = err.Error()
+			}
+			all.Environments = append(all.Environments, s)
+		}
+	}
+	if a.json {
+		return a.line(all)
+	}
+	a.printEnvironments(all)
+	return nil
+}
+
+func (a *app) printEnvironments(all environmentsStatus) {
+	paint := a.env.OutPalette()
+	rows := [][]string{}
+	for _, s := range all.Environments {
+		word, why := s.unready()
+		generation, last := "-", "never"
+		switch {
+		case word != "":
+			word = paint.Red(cli.Printable(word))
+		case s.Status.HeadLive:
+			word = paint.Green("live")
+		default:
+			word, why = paint.Red("held"), s.Status.Condition(reconciler.CondReady).Message
+		}
+		if s.State == "stopped" && s.Status != nil {
+			word, why = "stopped", ""
+		}
+		if s.Status != nil {
+			if m := s.Status.Applied; m != nil {
+				generation = fmt.Sprintf("%d %s", m.Generation, m.Version)
+			}
+			if !s.Status.LastSuccess.IsZero() {
+				last = time.Since(s.Status.LastSuccess).Round(time.Second).String() + " ago"
+			}
+		}
+		rows = append(rows, row("%s\t%s\t%s\t%s\t%s", s.Name, painted(word), generation, last, firstLine(why)))
+	}
+	printRows(a.env.Stdout, rows)
 }
 
 func (a *app) status(ctx context.Context, listen string) (*reconciler.Status, error) {
@@ -174,13 +253,13 @@ func ask(ctx context.Context, address, path string) ([]byte, error) {
 
 func (a *app) printStatus(s *reconciler.Status) {
 	paint := a.env.OutPalette()
-	w := tabwriter.NewWriter(a.env.Stdout, 0, 8, 2, ' ', 0)
-	say := func(format string, args ...any) { fmt.Fprintln(w, cli.Printable(fmt.Sprintf(format, args...))) }
+	var rows [][]string
+	say := func(format string, args ...any) { rows = append(rows, row(format, args...)) }
 	head := "newest spec in git is live"
 	if !s.HeadLive {
 		head = "newest spec in git is not live"
 	}
-	say("%s\t%s %s %s, %s", paint.Bold("environment"), or(s.Environment, "(none)"), s.Repo, s.Branch, head)
+	say("%s\t%s %s %s, %s", painted(paint.Bold("environment")), or(s.Environment, "(none)"), s.Repo, s.Branch, head)
 	for _, m := range []struct {
 		name string
 		mark *reconciler.Mark
@@ -196,21 +275,29 @@ func (a *app) printStatus(s *reconciler.Status) {
 	default:
 		say("last success\t%s ago", time.Duration(s.Age*float64(time.Second)).Round(time.Second))
 	}
+	switch {
+	case s.Role == reconciler.RoleLeader:
+		say("leader\t%s, in term %d", s.Reconciler, s.Term)
+	case s.Role != "" && s.Leader == nil:
+		say("%s\tnobody", paint.Red("leader"))
+	case s.Role != "":
+		say("leader\t%s, in term %d since %s; this is %s, which follows", leaderName(s.Leader), s.Leader.Term, s.Leader.Since.Format(time.RFC3339), s.Reconciler)
+	}
 	if s.Suspended != nil {
-		say("%s\t%s, since %s", paint.Red("suspended"), s.Suspended, s.Suspended.Since.Format(time.RFC3339))
+		say("%s\t%s, since %s", painted(paint.Red("suspended")), s.Suspended, s.Suspended.Since.Format(time.RFC3339))
 	}
 	for _, f := range s.Overrides {
-		say("%s\t%s, signed by %s: %s", paint.Red("override"), f.Text, strings.Join(f.Signers, ", "), f.Reason)
+		say("%s\t%s, signed by %s: %s", painted(paint.Red("override")), f.Text, strings.Join(f.Signers, ", "), f.Reason)
 	}
 	say("drift\t%d found, %d repaired", s.Drift.Found, s.Drift.Repaired)
 	say("")
 	for _, c := range s.Conditions {
-		state := string(c.Status)
+		state := painted(c.Status)
 		switch {
 		case c.Good():
-			state = paint.Green(state)
+			state = painted(paint.Green(string(c.Status)))
 		case c.Status != reconciler.Unknown:
-			state = paint.Red(state)
+			state = painted(paint.Red(string(c.Status)))
 		}
 		say("%s\t%s\t%s\t%s", c.Type, state, c.Reason, firstLine(c.Message))
 	}
@@ -220,7 +307,7 @@ func (a *app) printStatus(s *reconciler.Status) {
 	}{{"refused", s.Refused}, {"not yet", s.Deferred}} {
 		for _, ref := range list.all {
 			say("")
-			say("%s\t%.12s %s", paint.Red(list.word), ref.Commit, ref.Subject)
+			say("%s\t%.12s %s", painted(paint.Red(list.word)), ref.Commit, ref.Subject)
 			say("\t%s: %s", ref.Code, ref.Message)
 			if !ref.NotBefore.IsZero() {
 				say("\tnot before %s", ref.NotBefore.Format(time.RFC3339))
@@ -230,7 +317,7 @@ func (a *app) printStatus(s *reconciler.Status) {
 			}
 		}
 	}
-	w.Flush()
+	printRows(a.env.Stdout, rows)
 }
 
 func describePolicy(p *reconciler.PolicyStatus) string {

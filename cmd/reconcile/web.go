@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/notify"
@@ -27,13 +28,17 @@ type web struct {
 	allowHosts []string
 	notify     string
 	link       string
-	told       *notify.Notifier
+	base       string // what stands before every path, where several environments share the address
+	// connections is how many may be open at once; more wait to be taken.
+	connections int
+	told        *notify.Notifier
 }
 
 func (w *web) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.listen, "listen", "127.0.0.1:8080", `the `+"`ADDRESS`"+` to serve on; "off" for none`)
 	cmd.Flags().StringVar(&w.notify, "notify", "", "a `FILE` that says whom to tell of generations, refusals, drift and holds (docs/notifications.md)")
 	cmd.Flags().StringVar(&w.link, "console-url", "", "the `URL` of the console as others reach it, for links in notifications")
+	cmd.Flags().IntVar(&w.connections, "max-connections", 1024, "how many HTTP connections may be open at once, a `NUMBER`; further ones wait")
 	cmd.Flags().StringSliceVar(&w.allowHosts, "allow-host", nil, "further host `NAME`s that requests may come in under")
 }
 
@@ -68,7 +73,7 @@ type server struct {
 	stop    func()
 }
 
-// start listens and serves until stop.
+// start serves one environment until stop.
 func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, reg *prometheus.Registry) (*server, error) {
 	if w.listen == "off" {
 		return &server{address: "off", stop: func() {}}, nil
@@ -77,27 +82,55 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", w.listen)
+	l, err := w.open()
 	if err != nil {
-		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
+		return nil, err
 	}
-	mux, closeAll, err := w.routes(ctx, log, a, o, reg, guard)
+	mux, closeAll, err := w.routes(ctx, log, a, o, reg, reg, guard)
+	if err == nil {
+		err = leaveNote(o.dir, l.Addr().String())
+	}
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
-	note := filepath.Join(o.dir, runningName)
-	s := &server{address: l.Addr().String(), failed: make(chan error, 1)}
-	about, err := json.Marshal(running{Address: s.address, PID: os.Getpid(), Since: time.Now().UTC()})
+	return serve(ctx, log, l, measured(reg, bounded(guard.hosts(mux))), func() {
+		forgetNote(o.dir)
+		closeAll() // streams never end by themselves
+	}), nil
+}
+
+// open listens.
+func (w *web) open() (net.Listener, error) {
+	l, err := net.Listen("tcp", w.listen)
+	if err != nil {
+		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
+	}
+	if w.connections > 0 {
+		l = netutil.LimitListener(l, w.connections)
+	}
+	return l, nil
+}
+
+// leaveNote says in a state folder where its reconciler serves.
+func leaveNote(dir, address string) error {
+	about, err := json.Marshal(running{Address: address, PID: os.Getpid(), Since: time.Now().UTC()})
 	if err == nil {
-		err = os.WriteFile(note, append(about, '\n'), 0o600)
+		err = os.WriteFile(filepath.Join(dir, runningName), append(about, '\n'), 0o600)
 	}
 	if err != nil {
-		l.Close()
-		return nil, fmt.Errorf("leaving the address in the state folder: %w", err)
+		return fmt.Errorf("leaving the address in the state folder: %w", err)
 	}
+	return nil
+}
+
+func forgetNote(dir string) { os.Remove(filepath.Join(dir, runningName)) }
+
+// serve serves on l until stop, which calls closing first.
+func serve(ctx context.Context, log *slog.Logger, l net.Listener, handler http.Handler, closing func()) *server {
+	s := &server{address: l.Addr().String(), failed: make(chan error, 1)}
 	h := &http.Server{
-		Handler:           measured(reg, bounded(guard.hosts(mux))),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      2 * time.Minute, // a plan may have to clone the branch
@@ -112,19 +145,18 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 		}
 	}()
 	s.stop = func() {
-		os.Remove(note)
-		closeAll() // streams never end by themselves
+		closing()
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if h.Shutdown(grace) != nil {
 			h.Close()
 		}
 	}
-	return s, nil
+	return s
 }
 
-// routes are all that run serves. docs/reconcile.md lists them.
-func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, reg *prometheus.Registry, g *guard) (http.Handler, func(), error) {
+// routes are all that run serves of an environment. docs/reconcile.md lists them. /metrics shows what gather has.
+func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, reg prometheus.Registerer, gather prometheus.Gatherer, g *guard) (http.Handler, func(), error) {
 	mux := http.NewServeMux()
 	told, err := openPushed(o.dir, reg, o.Live)
 	if err != nil {
@@ -142,12 +174,11 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 	}
 	reg.MustRegister(newObserved(log, o.Status, o.Live, told, ledger))
 	(&api{o: o, ledger: ledger}).routes(mux)
-	pages, err := newConsole(log, a, o, told)
+	closePages, err := w.console(mux, log, a, o, told)
 	if err != nil {
 		return nil, nil, err
 	}
-	pages.Register(mux)
-	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, a.env.Getenv("DEFAULT_TENANT"), log).handler)
+	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, a.env.Getenv("DEFAULT_TENANT"), log))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"ok": true})
 	})
@@ -159,7 +190,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 		}
 		answer(w, code, map[string]any{"ready": code == http.StatusOK, "reason": c.Reason, "message": c.Message})
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gather, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, o.Status())
 	})
@@ -172,14 +203,14 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 		answer(w, http.StatusOK, p)
 	})
 	mux.Handle("GET /audit/dsar", g.admin(serveDSAR(a, o)))
-	newWebhook(g.env, o.Nudge).routes(mux)
+	newWebhook(g.env, func([]byte) { o.hurry() }).routes(mux)
 	mux.Handle("POST /admin/reconcile", g.admin(func(w http.ResponseWriter, _ *http.Request) {
-		o.Nudge()
+		o.hurry()
 		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 	}))
 	suspensionRoutes(mux, g, o)
 	overrideRoute(mux, g, o)
-	return mux, pages.Close, nil
+	return mux, closePages, nil
 }
 
 // bounded limits the bodies of requests.

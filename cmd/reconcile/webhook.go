@@ -19,7 +19,7 @@ import (
 // the look finds out by itself what there is. Many calls make one look.
 type webhook struct {
 	secret []byte
-	nudge  func()
+	nudge  func(body []byte) // of a call that was signed
 	now    func() time.Time
 
 	mu     sync.Mutex
@@ -33,7 +33,7 @@ const (
 	maxWebhook   = 1 << 20
 )
 
-func newWebhook(env cli.Env, nudge func()) *webhook {
+func newWebhook(env cli.Env, nudge func(body []byte)) *webhook {
 	return &webhook{secret: []byte(env.Getenv("RAMPART_WEBHOOK_SECRET")), nudge: nudge, now: time.Now, budget: webhookBurst}
 }
 
@@ -62,7 +62,7 @@ func (h *webhook) serve(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, map[string]string{"error": "the signature is missing or wrong"})
 		return
 	}
-	h.nudge()
+	h.nudge(body)
 	answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 }
 
