@@ -103,7 +103,7 @@ func (r *Reconciler) reachable(err error) error {
 		return nil
 	}
 	code := StoreUnavailable
-	if errors.Is(err, redisstore.ErrConflict) || errors.Is(err, redisstore.ErrHeld) {
+	if errors.Is(err, redisstore.ErrConflict) || errors.Is(err, redisstore.ErrHeld) || errors.Is(err, ErrNotLeader) {
 		code = StoreConflict
 	} else {
 		r.status.set(now, CondStoreUnavailable, True, code, err.Error())
@@ -123,6 +123,12 @@ func (r *Reconciler) bring(ctx context.Context) error {
 			break
 		}
 		r.metrics.applies.WithLabelValues("conflict").Inc()
+		if r.leased() {
+			if err = r.contested(ctx); err != nil {
+				break
+			}
+			continue
+		}
 		if lease, lerr := r.cfg.Store.Lease(ctx); lerr == nil {
 			r.store.epoch = max(r.store.epoch, lease.Term)
 		}
@@ -134,6 +140,9 @@ func (r *Reconciler) bringOnce(ctx context.Context) error {
 	live, err := r.cfg.Store.Live(ctx)
 	empty := errors.Is(err, redisstore.ErrNoMeta)
 	if err != nil && !empty {
+		return err
+	}
+	if err := r.outrank(ctx, live.Meta); err != nil {
 		return err
 	}
 	if err := r.outnumber(live.Meta); err != nil {
@@ -163,12 +172,14 @@ func (r *Reconciler) bringOnce(ctx context.Context) error {
 	case !empty && read == meta && c.Spec == nil && c.Bundle == nil && found.drift.total() == 0:
 		r.isLive(ctx, meta, nil)
 		return nil
+	case !empty && onlyTerm(read, meta) && c.Spec == nil && c.Bundle == nil && found.drift.total() == 0:
+		return r.beginTerm(ctx, live.Meta.Fence(), meta)
 	case empty && len(r.pending) == 0:
 		return r.write(ctx, KindRefill, &found.drift, live.Meta.Fence(), c)
 	case read.Generation < meta.Generation || empty || read.Pending != "":
 		return r.write(ctx, KindApply, nil, live.Meta.Fence(), c)
 	}
-	if read != meta {
+	if read != meta && !onlyTerm(read, meta) {
 		found.drift.system("meta")
 	}
 	return r.write(ctx, KindRepair, &found.drift, live.Meta.Fence(), c)
@@ -205,6 +216,9 @@ func (r *Reconciler) outnumber(live redisstore.Meta) error {
 func (r *Reconciler) metaFor(live redisstore.Meta) redisstore.Meta {
 	g := r.target.Generation
 	r.store.epoch = max(r.store.epoch, live.Epoch, 1)
+	if r.leased() {
+		r.store.epoch = r.term()
+	}
 	m := redisstore.Meta{
 		Generation: g.Number, Epoch: r.store.epoch, Commit: g.Commit, Version: g.Version, Digest: g.Digest,
 		Environment: g.Environment, AppliedAt: r.now().UTC().Format(time.RFC3339Nano), Reconciler: r.cfg.name(),
@@ -213,10 +227,13 @@ func (r *Reconciler) metaFor(live redisstore.Meta) redisstore.Meta {
 	if r.store.meta.Generation == g.Number && r.store.meta.Digest == g.Digest {
 		kept = r.store.meta
 	}
-	if kept.Generation == m.Generation && kept.Digest == m.Digest && kept.Commit == m.Commit && live.Epoch == m.Epoch {
-		m.AppliedAt, m.Reconciler, m.Attestation = kept.AppliedAt, kept.Reconciler, kept.Attestation
+	if kept.Generation == m.Generation && kept.Digest == m.Digest && kept.Commit == m.Commit && (live.Epoch == m.Epoch || r.leased()) {
+		m.AppliedAt, m.Attestation = kept.AppliedAt, kept.Attestation
+		if live.Epoch == m.Epoch {
+			m.Reconciler = kept.Reconciler
+		}
 	}
-	if r.cfg.Key != nil && (r.store.meta.Attestation == "" || r.store.meta.Attestation != m.Attestation) {
+	if r.cfg.Key != nil && !r.vouchedFor(m) {
 		m.Attestation = r.attest(m)
 	}
 	return m
@@ -251,7 +268,7 @@ func (r *Reconciler) step(ctx context.Context) error {
 		buf = entry.AppendJSON(buf)
 		c.Set = append(c.Set, redisstore.KV{Key: k, Value: buf[at:len(buf):len(buf)]})
 	}
-	err := r.write(ctx, kind, nil, r.store.meta.Fence(), c)
+	err := r.write(ctx, kind, nil, r.fence(r.store.meta), c)
 	if errors.Is(err, redisstore.ErrConflict) {
 		r.metrics.applies.WithLabelValues("conflict").Inc()
 		r.store.spec = nil
@@ -294,11 +311,12 @@ func (r *Reconciler) write(ctx context.Context, kind Kind, drift *Drift, fence r
 		r.beforeApply()
 	}
 	started, traced := r.now(), r.trace.time("apply")
-	counts, err := r.cfg.Store.Apply(ctx, fence, c)
+	var counts redisstore.Counts
+	err := r.whileLeading(ctx, func(ctx context.Context) (err error) { counts, err = r.cfg.Store.Apply(ctx, fence, c); return err })
 	r.metrics.took("apply", r.now().Sub(started))
 	r.trace.share(traced(wroteAttrs(kind, counts.Set, counts.Deleted), err))
-	if errors.Is(err, redisstore.ErrConflict) {
-		return err // planned anew, and reported then
+	if errors.Is(err, redisstore.ErrConflict) || errors.Is(err, ErrNotLeader) {
+		return err // planned anew, by whoever leads, and reported then
 	}
 	if err != nil {
 		r.metrics.applies.WithLabelValues("error").Inc()

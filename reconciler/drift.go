@@ -299,7 +299,7 @@ func (r *Reconciler) repair(ctx context.Context, d difference) error {
 		return err
 	}
 	traced := r.trace.time("apply")
-	counts, err := r.cfg.Store.Repair(ctx, r.store.meta.Fence(), d.set, d.del)
+	counts, err := r.mend(ctx, d.set, d.del)
 	r.trace.share(traced(wroteAttrs(KindRepair, counts.Set, counts.Deleted), err))
 	if errors.Is(err, redisstore.ErrConflict) {
 		r.store.spec = nil

@@ -40,6 +40,7 @@ type Event struct {
 	At          time.Time      `json:"at"`
 	Environment string         `json:"environment,omitempty"`
 	Namespace   string         `json:"namespace,omitempty"`
+	Instance    string         `json:"instance,omitempty"` // the name of the reconciler
 	Commit      string         `json:"commit,omitempty"`
 	Subject     string         `json:"subject,omitempty"` // the commit message's first line
 	Author      string         `json:"author,omitempty"`

@@ -135,7 +135,7 @@ func (r *Reconciler) relayer(ctx context.Context) error {
 	}
 	done := &Counts{}
 	if len(set)+len(del) > 0 {
-		counts, err := r.cfg.Store.Repair(ctx, r.store.meta.Fence(), set, del)
+		counts, err := r.mend(ctx, set, del)
 		if errors.Is(err, redisstore.ErrConflict) {
 			r.store.spec = nil
 			return r.bring(ctx)
@@ -182,7 +182,7 @@ func (r *Reconciler) tellOverrides(ctx context.Context) error {
 	if r.over.told {
 		r.log.Warn("the statements in Redis were changed by somebody; putting them right", slog.Int("found", len(there)), slog.Int("want", len(want)))
 	}
-	err = r.cfg.Store.SetOverrides(ctx, r.store.meta.Fence(), want)
+	err = r.whileLeading(ctx, func(ctx context.Context) error { return r.cfg.Store.SetOverrides(ctx, r.fence(r.store.meta), want) })
 	if errors.Is(err, redisstore.ErrConflict) {
 		r.store.spec = nil // the next pass looks what is there
 		return fmt.Errorf("writing the overrides: %w", err)
@@ -206,12 +206,21 @@ func (r *Reconciler) adoptOverrides(ctx context.Context, spec *flags.Spec) error
 		return err
 	}
 	r.over.adopted = true
+	r.takeOver(there, spec)
+	return nil
+}
+
+// takeOver takes those of the statements into force that hold and were never seen here.
+func (r *Reconciler) takeOver(there map[string][]byte, spec *flags.Spec) {
 	for id, src := range there {
 		if _, ok := r.over.used[id]; ok || len(r.over.in) >= maxInForce {
 			continue
 		}
 		f, _, err := r.judgeOverride(src, spec, true)
 		if err != nil || f.ID != id || len(f.statement.Entries(spec)) == 0 {
+			if r.lead.passes.following {
+				continue // the leader sees it too
+			}
 			r.log.Warn("a statement in Redis does not hold and is taken away", slog.String("id", id), slog.Any("error", err))
 			continue
 		}
@@ -220,7 +229,6 @@ func (r *Reconciler) adoptOverrides(ctx context.Context, spec *flags.Spec) error
 		r.over.unsaved = true
 		r.overChanged()
 	}
-	return nil
 }
 
 // beneath adds to what a new spec sets and deletes the entries of the layers over the

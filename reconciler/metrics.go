@@ -30,6 +30,9 @@ type metrics struct {
 	recordFailures prometheus.Counter
 	personal       *prometheus.CounterVec // kind
 	suspended      prometheus.Gauge
+	leader         prometheus.Gauge
+	term           prometheus.Gauge
+	takeovers      prometheus.Counter
 	overrides      prometheus.Gauge
 	policyVersion  prometheus.Gauge
 	policyRefused  prometheus.Gauge
@@ -76,6 +79,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		policyVersion:  gauge("rampart_policy_version", "The number of the trust policy in force; 0 where unsigned specs are accepted."),
 		policyRefused:  gauge("rampart_policy_refused", "1 while the newest trust policy in the repository is refused."),
 		policies:       counters("rampart_policies_total", "Trust policies that came into force or were refused: applied, refused.", "result"),
+		leader:         gauge("rampart_leader", "1 on the instance that leads, 0 on one that follows."),
+		term:           gauge("rampart_lease_term", "The term of the lease as last seen; 0 where none is taken."),
+		takeovers:      counter("rampart_takeovers_total", "Times that this instance became the leader."),
 		suspended:      gauge("rampart_suspended", "1 while a person has suspended reconciling: nothing new from git is accepted."),
 	}
 	// Series that alerts watch exist from the start: a rate needs a first value.
@@ -90,7 +96,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.passes, m.phase, m.commits, m.generation, m.liveGeneration, m.headLive, m.lastSuccess, m.commitToLive,
-			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended, m.overrides,
+			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended, m.leader, m.term, m.takeovers, m.overrides,
 			m.policyVersion, m.policyRefused, m.policies)
 	}
 	return m
@@ -123,6 +129,8 @@ func (m *metrics) show(s *Status) {
 	set(m.headLive, s.HeadLive)
 	m.overrides.Set(float64(len(s.Overrides)))
 	set(m.suspended, s.Suspended != nil)
+	set(m.leader, s.Role != RoleFollower)
+	m.term.Set(float64(s.Term))
 	if p := s.Policy; p != nil {
 		m.policyVersion.Set(float64(p.Version))
 		set(m.policyRefused, p.Refused != nil)

@@ -174,8 +174,9 @@ func (e *RefusedOverride) Unwrap() error { return ErrOverrideRefused }
 
 // Override applies a sealed break-glass statement at once, without git and whether
 // reconciling is suspended or not: only ever off or down, once, for its time. When it
-// returns without error the store has it and readers were told. The error is a
-// [RefusedOverride], or [ErrOverridePending], and then the statement stands.
+// returns without error the store has it and readers were told. An instance that does
+// not lead takes the lead for it. The error is a [RefusedOverride]; [ErrOverridePending],
+// and then the statement stands; or [ErrNotLeader], where this instance cannot lead.
 func (r *Reconciler) Override(ctx context.Context, src []byte) (InForce, error) {
 	r.lockSoon()
 	defer r.mu.Unlock()
@@ -184,6 +185,9 @@ func (r *Reconciler) Override(ctx context.Context, src []byte) (InForce, error) 
 	}
 	if err := r.readTrust(ctx); err != nil {
 		r.log.Error("the last policy stays in force", slog.Any("error", err))
+	}
+	if err := r.leadForOverride(ctx, src); err != nil {
+		return InForce{}, err
 	}
 	r.reviewOverrides(ctx)
 	in, err := r.override(ctx, src)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -24,7 +25,19 @@ type Result struct {
 // Pass looks at git and at the store once and does what there is to do. The error is
 // trouble that may pass by itself; what a person must mend stands in the result, which
 // is whole in either case.
-func (r *Reconciler) Pass(ctx context.Context) (Result, error) { return r.pass(ctx, 0) }
+//
+// With a lease it leads where it may, and otherwise follows and writes nothing. The lease
+// is renewed beside it.
+func (r *Reconciler) Pass(ctx context.Context) (Result, error) {
+	if r.leased() && !r.looping.Load() {
+		beside, stop := context.WithCancel(ctx)
+		var keeper sync.WaitGroup
+		keeper.Go(func() { r.keepLease(beside, false) })
+		defer keeper.Wait()
+		defer stop()
+	}
+	return r.pass(ctx, 0)
+}
 
 // pass waits at most patience for git; zero waits as long as it takes.
 func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, error) {
@@ -37,17 +50,26 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	r.events, r.store.drifted, r.source.fresh = nil, false, false
 	before := r.status.clone()
 	r.trace.begin()
+	if !r.takeLead(ctx, false) {
+		return r.follow(ctx, patience, before)
+	}
 
 	suspended := r.heedSuspension(ctx)
 	trustErr := r.readTrust(ctx)
 	r.reviewOverrides(ctx)
 	r.takeDropped(ctx)
 	r.revalidate(ctx)
-	storeErr := r.timed("heal", func() error { return r.heal(ctx) })
+	storeErr := r.assume(ctx)
+	if storeErr == nil {
+		storeErr = r.timed("heal", func() error { return r.heal(ctx) })
+	}
+	if errors.Is(storeErr, ErrNotLeader) && !r.takeLead(ctx, false) {
+		return r.follow(ctx, patience, before)
+	}
 	var head string
 	gitErr := r.timed("observe", func() (err error) { head, err = r.observeUntil(ctx, patience); return err })
 	var walkErr error
-	if head != "" && !suspended && ctx.Err() == nil {
+	if head != "" && !suspended && ctx.Err() == nil && !r.lead.passes.assuming && r.leads() {
 		walkErr = r.advance(ctx, head)
 	}
 	r.reviewOverrides(ctx) // git may say the same by now
@@ -72,7 +94,12 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	if errors.Is(gitErr, errStillFetching) {
 		gitErr = nil // the next pass has its answer
 	}
+	if errors.Is(storeErr, ErrNotLeader) {
+		storeErr = nil // the next pass follows
+		r.rouse()
+	}
 	err := errors.Join(trustErr, storeErr, gitErr, walkErr, keepErr)
+	r.showRole()
 	r.metrics.took("total", r.now().Sub(started))
 	r.trace.end(r.events, r.pending, err)
 	return r.conclude(before, err), err
@@ -108,6 +135,8 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		s.set(now, CondReady, True, Held, r.source.newest.message)
 	case isLive:
 		s.set(now, CondReady, True, Held, "the branch has not been read since the start")
+	case r.target != nil && s.Role == RoleFollower:
+		s.set(now, CondReady, True, NotLeader, "what this instance serves is verified; another makes live what is newer")
 	case r.target != nil:
 		s.set(now, CondReady, False, ApplyPending, errorText(err))
 	case r.source.newest != nil:
@@ -134,7 +163,7 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		r.saveCursor()
 	}
 	return Result{
-		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil || unread || r.revokedMessage() != "" || r.cursor.PolicyRefused != nil, Status: r.Status(),
+		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil && r.source.newest.code != NotLeader || unread || r.revokedMessage() != "" || r.cursor.PolicyRefused != nil, Status: r.Status(),
 	}
 }
 
@@ -163,9 +192,11 @@ func changedConditions(before, after *Status) bool {
 func (r *Reconciler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	r.looping.Store(true)
+	defer r.giveBack() // a follower takes over at once
 	defer r.beside.Wait()
 	defer cancel()
 	r.beside.Go(func() { r.listen(ctx) })
+	r.beside.Go(func() { r.keepLease(ctx, true) })
 	for {
 		_, err := r.pass(ctx, r.cfg.interval())
 		if ctx.Err() != nil {

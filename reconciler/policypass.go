@@ -207,7 +207,7 @@ func (r *Reconciler) stretch(ctx context.Context, commits []gitrepo.Commit, want
 	}
 	w := r.walker()
 	w.last, w.known = r.target.spec, r.known
-	w.clock = func(gitrepo.Commit) time.Time { return r.now() }
+	w.clock = r.judgedAt
 	intents := map[string]Event{}
 	w.admit = func(st step) error {
 		e := r.stepEvent(st)

@@ -50,6 +50,7 @@ const (
 	// Waiting: time alone brings it.
 	TooSoon        Code = "TooSoon"
 	BehindDeferred Code = "BehindDeferred"
+	NotLeader      Code = "NotLeader"
 
 	// Trouble: trying again may help.
 	FetchFailed      Code = "FetchFailed"
@@ -135,6 +136,7 @@ var Reasons = []Reason{
 	{PolicyNewMaintainers, ClassRefused, "The next trust policy's own maintainers have not signed it in sufficient number.", "have them sign it: propose policy sign"},
 	{TooSoon, ClassWaiting, "An increase came sooner than min_interval allows. It is taken when its time has come.", ""},
 	{BehindDeferred, ClassWaiting, "The commit builds on one that is deferred.", ""},
+	{NotLeader, ClassWaiting, "Another instance leads: it makes live what is authorized, and this one follows.", ""},
 	{FetchFailed, ClassTrouble, "The repository or the branch could not be read.", "check --repo, --branch, the network and the credentials"},
 	{StoreUnavailable, ClassTrouble, "Redis could not be read or written.", "check --redis and the server"},
 	{StoreConflict, ClassTrouble, "Another writer changed what is live between plan and write; nothing was written.", ""},

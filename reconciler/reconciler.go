@@ -54,6 +54,10 @@ type Config struct {
 	Key *signing.Signer
 	// Interval is the time between two looks. Zero means 10 seconds.
 	Interval time.Duration
+	// Lease is how long this instance leads without renewing its lease, where several
+	// share an environment. Zero means that none is taken: the fence alone keeps two
+	// of them apart.
+	Lease time.Duration
 	// Name is this instance's name in meta and status. Empty means the host's name.
 	Name string
 	// Software is the version shown in status.
@@ -114,6 +118,7 @@ type Reconciler struct {
 	hurried atomic.Bool
 	looping atomic.Bool  // Run is at it
 	urgent  atomic.Int32 // commands of a person that wait for mu
+	lead    leadership
 	shown   atomic.Pointer[Status]
 	live    atomic.Pointer[Live]
 
@@ -185,6 +190,10 @@ func Open(cfg Config) (*Reconciler, error) {
 	if err := errors.Join(r.over.read(cfg.Dir), r.trust.load(cfg.Dir)); err != nil {
 		r.folder.close()
 		return nil, err
+	}
+	if r.lead.owner, err = openOwner(cfg.Dir); err != nil {
+		r.folder.close()
+		return nil, fmt.Errorf("opening the state folder %s: %w", cfg.Dir, err)
 	}
 	r.metrics = newMetrics(cfg.Metrics)
 	r.trace = newTracing(cfg.Trace, func() time.Time { return r.now() })
@@ -261,6 +270,7 @@ func (r *Reconciler) Close() error {
 		return nil
 	}
 	r.closed = true
+	r.giveBack()
 	r.stopFetch()
 	r.saveCursor()
 	r.folder.close()
@@ -300,13 +310,16 @@ func (r *Reconciler) newEvent(kind Kind) Event {
 	}
 	return Event{
 		ID: id.String(), Kind: kind, At: r.now().UTC(),
-		Environment: r.status.Environment, Namespace: r.status.Namespace,
+		Environment: r.status.Environment, Namespace: r.status.Namespace, Instance: r.cfg.name(),
 	}
 }
 
 // intent records what is about to be written. What lowers exposure or repairs goes
 // ahead without a record.
 func (r *Reconciler) intent(ctx context.Context, e Event) error {
+	if r.lead.passes.following {
+		return nil // the leader's to record
+	}
 	traced := r.trace.time("receipt")
 	err := r.record.Intent(ctx, e)
 	r.trace.receipt(e, traced(map[string]any{"phase": "intent", "id": e.ID}, err))
@@ -323,6 +336,9 @@ func (r *Reconciler) intent(ctx context.Context, e Event) error {
 
 // outcome records what became of an event, also when the pass was told to end.
 func (r *Reconciler) outcome(ctx context.Context, e Event) {
+	if r.lead.passes.following {
+		return
+	}
 	r.events = append(r.events, e)
 	traced := r.trace.time("receipt")
 	err := r.record.Outcome(context.WithoutCancel(ctx), e)

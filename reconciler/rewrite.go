@@ -76,6 +76,7 @@ func (r *Reconciler) goOn(ctx context.Context, rewritten *gitrepo.RewrittenError
 	e.Outcome = OutcomeApplied
 	r.outcome(ctx, e)
 	r.saveCursor()
+	r.shareStatement(ctx, src)
 	r.log.Warn(e.Message, slog.Any("signers", signers))
 	if err := os.Remove(path); err != nil {
 		r.log.Warn("the statement was used and cannot be removed; it means nothing any more", slog.Any("error", err))

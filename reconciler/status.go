@@ -17,6 +17,10 @@ type Status struct {
 	Path        string `json:"path"`
 	Reconciler  string `json:"reconciler"` // this instance's name
 	Software    string `json:"software,omitempty"`
+	// Role is leader or follower; empty where no lease is taken. Term is the lease's.
+	Role   string  `json:"role,omitempty"`
+	Leader *Leader `json:"leader,omitempty"` // nil while nobody is known to lead
+	Term   uint64  `json:"term,omitzero"`
 
 	Observed *Mark `json:"observed,omitempty"` // where the branch points
 	Verified *Mark `json:"verified,omitempty"` // the newest commit whose spec is accepted

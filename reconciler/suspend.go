@@ -46,13 +46,12 @@ func (s *Suspension) String() string {
 // Suspend leaves the marker in a state folder, whether a reconciler runs on it or not:
 // one that runs sees it at its next pass. nil takes it away. The error is about the
 // reason, the time or the disk, and then nothing has changed.
-func Suspend(dir string, s *Suspension) error {
+func Suspend(dir string, s *Suspension) error { return suspend(dir, s, time.Now()) }
+
+func suspend(dir string, s *Suspension, now time.Time) error {
 	path := filepath.Join(dir, suspendName)
 	if s == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("resuming: %w", err)
-		}
-		return nil
+		return resume(dir, now)
 	}
 	switch {
 	case len(s.Reason) > maxReason:
@@ -95,12 +94,17 @@ func readSuspension(dir string) (*Suspension, error) {
 }
 
 // Suspend stops the acceptance of anything new from git from now on, or with nil lets
-// it go on. It survives a restart, and is in force when Suspend returns without error.
+// it go on. It survives a restart and the end of this instance's lead, and is in force
+// when Suspend returns without error. An instance that does not lead takes the lead for
+// it; the error is [ErrNotLeader] where it cannot.
 func (r *Reconciler) Suspend(ctx context.Context, s *Suspension) error {
 	r.lockSoon()
 	defer r.mu.Unlock()
 	if r.closed {
 		return errors.New("the reconciler is closed")
+	}
+	if err := r.seize(ctx); err != nil {
+		return err
 	}
 	if s != nil {
 		c := *s
@@ -110,7 +114,10 @@ func (r *Reconciler) Suspend(ctx context.Context, s *Suspension) error {
 		}
 		s = &c
 	}
-	if err := Suspend(r.cfg.Dir, s); err != nil {
+	if err := suspend(r.cfg.Dir, s, r.now()); err != nil {
+		return err
+	}
+	if err := r.shareSuspension(ctx, s); err != nil {
 		return err
 	}
 	r.suspension(ctx, s)
@@ -129,11 +136,12 @@ func (r *Reconciler) heedSuspension(ctx context.Context) bool {
 		return r.status.Suspended != nil
 	}
 	if s != nil && !s.Until.IsZero() && !r.now().Before(s.Until) {
-		if err := Suspend(r.cfg.Dir, nil); err != nil {
+		if err := suspend(r.cfg.Dir, nil, r.now()); err != nil {
 			r.log.Error("ending the suspension", "error", err)
 		}
 		s = nil
 	}
+	s = r.agreeOnSuspension(ctx, s)
 	r.suspension(ctx, s)
 	return s != nil
 }

@@ -170,9 +170,9 @@ func firstEvent(ctx context.Context, s *redisstore.Store) error {
 			return err
 		default:
 			// The subscription may not be there yet, so knock again.
-			l, err := s.Lease(ctx)
+			m, err := s.Meta(ctx)
 			if err == nil {
-				_, err = s.RenewLease(ctx, l, time.Minute)
+				_, err = s.Repair(ctx, m.Fence(), many(1, 2), nil)
 			}
 			if err != nil && ctx.Err() == nil {
 				return err

@@ -12,7 +12,7 @@ import (
 	"github.com/rampart-flags/rampart/flags"
 )
 
-// Watch calls touched with the entries, or true for a system key, that Redis says
+// Watch calls touched with the entries, or true for a system key but the lease, that Redis says
 // were written, deleted or expired, by anyone: the store's own writes are among
 // them. It runs until the context ends, whose error it returns, or Redis denies
 // access. It hears nothing unless Redis' notify-keyspace-events holds K and at least g, $ and x (KA for all);
@@ -29,7 +29,7 @@ func (s *Store) Watch(ctx context.Context, touched func(entry flags.Key, system 
 		defer mu.Unlock()
 		if k, ok := s.ns.parse(key); ok {
 			touched(k, false)
-		} else if name, ok := strings.CutPrefix(key, string(s.ns)); ok && !strings.Contains(name, ":") {
+		} else if name, ok := strings.CutPrefix(key, string(s.ns)); ok && !strings.Contains(name, ":") && name != nameLease {
 			touched(flags.Key{}, true)
 		}
 	}

@@ -48,7 +48,9 @@ type Lease struct {
 	// Notes are what whoever leads next must know. They outlive terms.
 	Notes Notes
 
-	redisAt, localAt time.Time // two readings of one moment, to reckon Redis' clock by
+	// redisAt and localAt are one moment by two clocks, to reckon Redis' clock by; asked
+	// is when Redis was last asked for its own.
+	redisAt, localAt, asked time.Time
 }
 
 // Notes are what people told the reconcilers of a namespace, as JSON whose meaning is
@@ -106,8 +108,8 @@ func (s *Store) AcquireLease(ctx context.Context, c Claim) (Lease, error) {
 	return got, wrap(err, "taking the lease of %s", s.ns)
 }
 
-// RenewLease makes the lease last for ttl from now, in the same term, with three
-// commands in one exchange. The error is ErrConflict when another term has begun: the
+// RenewLease makes the lease last for ttl from now, in the same term, with two commands
+// in one exchange, and once a minute three. The error is ErrConflict when another term has begun: the
 // lease is lost, and the Lease is the other's. One that ran out and that nobody took
 // goes on.
 func (s *Store) RenewLease(ctx context.Context, l Lease, ttl time.Duration) (Lease, error) {
@@ -115,7 +117,7 @@ func (s *Store) RenewLease(ctx context.Context, l Lease, ttl time.Duration) (Lea
 	for {
 		sent := time.Now()
 		reckoned := l.redisAt.Add(sent.Sub(l.localAt))
-		live, now, err := s.renew(ctx, l.Term, reckoned.Add(ttl))
+		live, now, err := s.renew(ctx, l.Term, reckoned, ttl, sent.Sub(l.asked) >= askClock)
 		if err != nil {
 			return Lease{}, wrap(err, "%s", doing)
 		}
@@ -125,9 +127,11 @@ func (s *Store) RenewLease(ctx context.Context, l Lease, ttl time.Duration) (Lea
 			_, _ = p.Exec(ctx)
 			return live.local(now), wrap(fmt.Errorf("%w: term %d is over, %q has term %d", ErrConflict, l.Term, live.holder, live.term), "%s", doing)
 		}
-		l.redisAt, l.localAt = now.redis, now.local
+		l.redisAt, l.localAt, l.asked = now.redis, now.local, now.asked(l.asked)
 		if off := now.redis.Sub(reckoned).Abs(); off < ttl/8 {
-			return live.local(now), nil
+			got := live.local(now)
+			got.asked = l.asked
+			return got, nil
 		}
 		if err := ctx.Err(); err != nil { // Redis' clock was moved: reckon by the new one
 			return Lease{}, wrap(err, "%s", doing)
@@ -135,24 +139,33 @@ func (s *Store) RenewLease(ctx context.Context, l Lease, ttl time.Duration) (Lea
 	}
 }
 
+// askClock is how often Redis is asked for its time; between, it is reckoned.
+const askClock = time.Minute
+
 // renew writes until when a term runs and reads the lease, in one exchange.
-func (s *Store) renew(ctx context.Context, term uint64, until time.Time) (lease, clocks, error) {
+func (s *Store) renew(ctx context.Context, term uint64, reckoned time.Time, ttl time.Duration, ask bool) (lease, clocks, error) {
 	key := s.ns.system(nameLease)
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	now := clocks{local: time.Now()}
+	now := clocks{local: time.Now(), redis: reckoned}
 	p, err := s.pipelineFor(ctx, key)
 	if err != nil {
 		return lease{}, now, err
 	}
-	clock := p.Time(ctx)
-	wrote := p.HSet(ctx, key, untilOf(term), until.UnixMilli())
+	var clock *redis.TimeCmd
+	if ask {
+		clock = p.Time(ctx)
+	}
+	wrote := p.HSet(ctx, key, untilOf(term), reckoned.Add(ttl).UnixMilli())
 	fields := p.HGetAll(ctx, key)
 	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
 		return lease{}, now, err
 	}
-	if err := clock.Err(); err != nil {
-		return lease{}, now, err
+	if ask {
+		if err := clock.Err(); err != nil {
+			return lease{}, now, err
+		}
+		now.redis, now.fresh = clock.Val(), true
 	}
 	if err := wrote.Err(); err != nil && !isWrongType(err) {
 		return lease{}, now, err
@@ -160,7 +173,6 @@ func (s *Store) renew(ctx context.Context, term uint64, until time.Time) (lease,
 	if err := fields.Err(); err != nil && !isWrongType(err) {
 		return lease{}, now, err
 	}
-	now.redis = clock.Val()
 	return parseLease(fields.Val()), now, nil
 }
 
@@ -251,7 +263,17 @@ type lease struct {
 }
 
 // clocks are Redis' clock and our own, read at one moment; ours not after Redis'.
-type clocks struct{ redis, local time.Time }
+type clocks struct {
+	redis, local time.Time
+	fresh        bool // Redis was asked
+}
+
+func (c clocks) asked(before time.Time) time.Time {
+	if c.fresh {
+		return c.local
+	}
+	return before
+}
 
 func untilOf(term uint64) string { return leaseUntil + strconv.FormatUint(term, 10) }
 
@@ -264,7 +286,7 @@ func (l lease) running(now time.Time) bool {
 func (l lease) local(now clocks) Lease {
 	out := Lease{
 		Holder: l.holder, Owner: l.owner, Address: l.address, Term: l.term, Notes: l.notes,
-		Since: time.UnixMilli(l.since).UTC(), redisAt: now.redis, localAt: now.local,
+		Since: time.UnixMilli(l.since).UTC(), redisAt: now.redis, localAt: now.local, asked: now.local,
 	}
 	left := time.Duration(l.ends-now.redis.UnixMilli()) * time.Millisecond
 	if !l.running(now.redis) {
@@ -365,8 +387,12 @@ func (s *Store) hint(ctx context.Context, word string) {
 
 // HearPeers calls heard with each word that peers say, and PeerLive when a change is
 // live, until the context ends, whose error it returns, or Redis denies access. Lost
-// connections are mended; what was said meanwhile is not heard.
+// connections are mended; what was said meanwhile is not heard. Over a shared connection
+// every word is PeerNote: something was said.
 func (s *Store) HearPeers(ctx context.Context, heard func(word string)) error {
+	if s.cluster == nil && s.line != nil { // a shared connection tells on which channel, and not what
+		return s.line.listen(ctx, globEscape(s.ns.system(nameLease)), func(string) { heard(PeerNote) })
+	}
 	ps := s.client.Subscribe(ctx, s.ns.system(nameLease), s.ns.system(nameChanges))
 	defer ps.Close()
 	if err := mayListen(ctx, ps, s.timeout); err != nil {

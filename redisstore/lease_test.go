@@ -91,7 +91,9 @@ func TestLeaseHasOneHolder(t *testing.T) {
 			got := make([]error, 4)
 			for i := range got {
 				s := open(t, first.Address(), "")
-				wg.Go(func() { _, got[i] = s.AcquireLease(t.Context(), redisstore.Claim{Holder: string(rune('a'+i)), TTL: time.Hour, Again: true}) })
+				wg.Go(func() {
+					_, got[i] = s.AcquireLease(t.Context(), redisstore.Claim{Holder: string(rune('a' + i)), TTL: time.Hour, Again: true})
+				})
 			}
 			wg.Wait()
 			holders := 0

@@ -1,0 +1,338 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/redisstore"
+)
+
+// A follower fetches, verifies and judges as a leader does, and never writes the store.
+// It takes the leader's generations over, number by number, once the leader has made
+// them live and its own judgement of the same commits agrees; so a takeover goes on
+// where the leader stopped.
+
+// follow is the pass of an instance that does not lead.
+func (r *Reconciler) follow(ctx context.Context, patience time.Duration, before *Status) (Result, error) {
+	p := &r.lead.passes
+	p.following = true
+	defer func() { p.following = false }()
+	r.heedSuspension(ctx)
+	trustErr := r.readTrust(ctx)
+	r.reviewOverrides(ctx)
+	r.revalidate(ctx)
+	var head string
+	gitErr := r.timed("observe", func() (err error) { head, err = r.observeUntil(ctx, patience); return err })
+	storeErr := r.timed("converge", func() error { return r.mirror(ctx) })
+	var walkErr error
+	if head != "" && r.target != nil && ctx.Err() == nil {
+		walkErr = r.lookAhead(ctx, head)
+	}
+	r.over.pending, r.pending = nil, nil // the leader's to tell of
+	if trustErr != nil {
+		r.status.set(r.now().UTC(), CondSourceVerified, Unknown, TrustUnreadable, trustErr.Error())
+	}
+	if why := r.revokedMessage(); why != "" && trustErr == nil {
+		r.status.set(r.now().UTC(), CondSourceVerified, False, SignersRevoked, why)
+	}
+	keepErr := r.keep()
+	if errors.Is(gitErr, errStillFetching) {
+		gitErr = nil
+	}
+	p.following = false
+	r.ownCommands(ctx)
+	err := errors.Join(trustErr, storeErr, gitErr, walkErr, keepErr)
+	r.showRole()
+	return r.conclude(before, err), err
+}
+
+// mirror learns what the leader has made live.
+func (r *Reconciler) mirror(ctx context.Context) error {
+	meta, err := r.cfg.Store.Meta(ctx)
+	if err := r.reachable(err); err != nil {
+		return err
+	}
+	now := r.now().UTC()
+	if err != nil || meta.Generation >= redisstore.MaxGeneration {
+		r.store.spec = nil
+		r.status.set(now, CondApplied, False, ApplyPending, "Redis holds no generation; the leader fills it")
+		return nil
+	}
+	done, err := r.catchUp(ctx, meta)
+	if err != nil {
+		return fmt.Errorf("following generation %d: %w", meta.Generation, err)
+	}
+	if !done {
+		r.store.spec = nil
+		why := fmt.Sprintf("generation %d, %s at %.12s, is live", meta.Generation, meta.Version, meta.Commit)
+		if r.target != nil {
+			why += fmt.Sprintf("; this instance has verified %d", r.target.Number)
+		}
+		r.status.Applied = &Mark{Commit: meta.Commit, Generation: meta.Generation, Epoch: meta.Epoch, Version: meta.Version, Digest: meta.Digest}
+		r.status.set(now, CondApplied, False, NotLeader, why)
+		return nil
+	}
+	there, err := r.cfg.Store.Overrides(ctx)
+	if err := r.reachable(err); err != nil {
+		return err
+	}
+	r.takeOver(there, r.target.spec)
+	if r.over.unsaved {
+		r.saveOverrides()
+	}
+	meta.Message = ""
+	r.store.meta, r.store.spec, r.store.bundle = meta, r.target.spec, r.target.bundle()
+	r.status.Applied = r.mark(r.target)
+	r.status.Applied.Epoch, r.status.Applied.Generation = meta.Epoch, meta.Generation
+	if at, err := time.Parse(time.RFC3339, meta.AppliedAt); err == nil {
+		r.status.Applied.At = at.UTC()
+	}
+	r.over.pending = nil
+	r.showLive(ctx, nil)
+	r.status.set(now, CondApplied, True, CodeLive, "")
+	return nil
+}
+
+// isLive says whether a generation is what meta says is live.
+func (g Generation) isLive(meta redisstore.Meta) bool {
+	return g.Digest == meta.Digest && g.Commit == meta.Commit
+}
+
+// caughtUp says whether what is live is known here.
+func (r *Reconciler) caughtUp(meta redisstore.Meta) bool {
+	last, ok := r.history.last()
+	return ok && r.target != nil && last.isLive(meta) && last.Number >= meta.Generation
+}
+
+// catchUp judges what the leader accepted, as if the branch ended with what it made
+// live, and takes its numbers over. It says whether this instance comes to the same
+// result. The error is trouble.
+func (r *Reconciler) catchUp(ctx context.Context, meta redisstore.Meta) (bool, error) {
+	if r.caughtUp(meta) {
+		return true, nil
+	}
+	p := &r.lead.passes
+	was := p.following
+	p.following, p.followed = true, &meta
+	defer func() { p.following, p.followed = was, nil }()
+	last, ok := r.history.last()
+	if !ok {
+		if err := r.followStart(ctx, meta); err != nil {
+			return false, err
+		}
+		return r.caughtUp(meta), nil
+	}
+	if r.target == nil {
+		if err := r.recover(ctx); err != nil {
+			return false, err
+		}
+	}
+	if !last.isLive(meta) {
+		_, err := r.cfg.Repo.Commit(ctx, meta.Commit)
+		behind := false
+		if err == nil {
+			behind, err = r.cfg.Repo.IsAncestor(ctx, meta.Commit, r.checked())
+		}
+		switch {
+		case errors.Is(err, gitrepo.ErrNoCommit):
+			return false, nil // not fetched yet, or not in the branch
+		case err != nil:
+			return false, err
+		case behind:
+			return false, nil // the leader is behind this instance, and comes along
+		}
+		if err := r.takeStatement(); err != nil {
+			return false, err
+		}
+		before := r.status.clone()
+		refused, newest := r.source.refused, r.source.newest
+		if err := r.advance(ctx, meta.Commit); err != nil {
+			return false, err
+		}
+		if last, _ = r.history.last(); !last.isLive(meta) {
+			r.status.Refused, r.status.Deferred, r.source.refused, r.source.newest = before.Refused, before.Deferred, refused, newest
+			if last.Number >= meta.Generation || r.status.Condition(CondHistoryRewritten).Status == True {
+				return false, nil
+			}
+			// It may have been taken at other times, or under another policy in between: what
+			// a start without state would believe is believed here too.
+			if err := r.followStart(ctx, meta); err != nil {
+				return false, err
+			}
+			return r.caughtUp(meta), nil
+		}
+	}
+	r.pending = nil
+	if err := r.outnumber(meta); err != nil { // the leader's number, where it is higher
+		return false, err
+	}
+	return r.caughtUp(meta), nil
+}
+
+// followStart begins with what the leader has made live.
+func (r *Reconciler) followStart(ctx context.Context, meta redisstore.Meta) error {
+	st, under, err := r.resume(ctx, meta.Commit, meta)
+	if err != nil {
+		return fmt.Errorf("resuming from the store: %w", err)
+	}
+	if st == nil {
+		return nil
+	}
+	if err := r.comeTo(ctx, under); err != nil {
+		return err
+	}
+	err = r.settle(ctx, journey{steps: []step{*st}, checked: st.Commit}, nil, walkedFor{head: meta.Commit, policy: r.trust.digest()})
+	r.pending, r.source.walked = nil, walkedFor{}
+	return err
+}
+
+// judgedAt is the time at which a commit is judged: now, or, where a leader has judged
+// it before, when that was, as far as that is known. A commit's own date is a claim
+// between what was accepted before it and what came after.
+func (r *Reconciler) judgedAt(c gitrepo.Commit) time.Time {
+	now, meta := r.now(), r.lead.passes.followed
+	if meta == nil {
+		return now
+	}
+	end, err := time.Parse(time.RFC3339, meta.AppliedAt)
+	if err != nil || end.After(now) {
+		end = now
+	}
+	if c.Hash == meta.Commit {
+		return end
+	}
+	at := c.When
+	if last, ok := r.history.last(); ok && at.Before(last.At) {
+		at = last.At
+	}
+	if at.After(end) {
+		at = end
+	}
+	return at
+}
+
+// takeStatement takes over the statement about a rewritten history that the leader
+// used. It is judged here like one that was left in the state folder.
+func (r *Reconciler) takeStatement() error {
+	lease, _ := r.lastLease()
+	sealed := string(lease.Notes.History)
+	if sealed == "" || sealed == r.lead.passes.history || r.statementWaits() {
+		return nil
+	}
+	r.lead.passes.history = sealed
+	if err := AcceptHistory(r.cfg.Dir, []byte(sealed)); err != nil {
+		r.log.Warn("the statement about history in Redis does not read", slog.Any("error", err))
+	}
+	return nil
+}
+
+// lookAhead judges what lies between what is live and head, and accepts nothing of it.
+func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
+	p := &r.lead.passes
+	want := walkedFor{head: head, policy: r.trust.digest(), last: r.target.Digest}
+	if p.looked == want && (p.due.IsZero() || r.now().Before(p.due)) {
+		return nil
+	}
+	plan := &Plan{}
+	w := r.walker()
+	w.last = r.target.spec
+	if _, err := r.foreseeWalk(ctx, plan, w, r.trust.regime(), r.checked(), head); err != nil {
+		return err
+	}
+	now, s := r.now().UTC(), &r.status
+	s.Refused, s.Deferred, r.source.newest, p.due = nil, nil, nil, time.Time{}
+	if stop := plan.Stopped; stop != nil {
+		s.Refused = []Refusal{*stop}
+		r.source.newest = &ruling{code: stop.Code, message: stop.Message, hint: stop.Hint}
+		s.set(now, CondHistoryRewritten, True, stop.Code, stop.Message)
+		p.looked = want
+		return nil
+	}
+	s.set(now, CondHistoryRewritten, False, Descends, "")
+	seen := map[string]Refusal{}
+	for _, c := range plan.Commits {
+		ref := c.Refusal
+		if before, ok := p.seen[ref.Commit]; ok && before.Code == ref.Code {
+			ref.Since = before.Since
+		}
+		switch c.Verdict {
+		case refused.String():
+			seen[ref.Commit] = ref
+			s.Refused = append(s.Refused, ref)
+			r.source.newest = &ruling{code: ref.Code, message: ref.Message, hint: ref.Hint}
+		case deferred.String():
+			if due := &p.due; !ref.NotBefore.IsZero() && (due.IsZero() || ref.NotBefore.Before(*due)) {
+				*due = ref.NotBefore
+			}
+			s.Deferred = append(s.Deferred, ref)
+			r.source.newest = &ruling{verdict: deferred, code: ref.Code, message: ref.Message, hint: ref.Hint}
+		case accepted.String(), rollback.String():
+			s.Refused, s.Deferred = nil, nil
+			r.source.newest = &ruling{verdict: accepted, code: NotLeader, message: fmt.Sprintf("%.12s is authorized; the leader makes it live", ref.Commit)}
+		}
+	}
+	if n := len(s.Refused); n > maxShown {
+		s.Refused = s.Refused[n-maxShown:]
+	}
+	if plan.HeadLive && (r.source.newest == nil || r.source.newest.code != NotLeader) {
+		r.source.newest = nil
+	}
+	r.judged(r.source.newest)
+	p.seen, p.looked = seen, want
+	return nil
+}
+
+// ownCommands carries out what a person left in this instance's state folder: for that
+// it must lead.
+func (r *Reconciler) ownCommands(ctx context.Context) {
+	dropped, _ := filepath.Glob(filepath.Join(globQuote(r.cfg.Dir), overrideFolder, "*.json"))
+	rewritten := r.status.Condition(CondHistoryRewritten).Status == True && r.statementWaits()
+	if len(dropped) == 0 && !rewritten && !r.lead.passes.suspend {
+		return
+	}
+	if err := r.seize(ctx); err != nil {
+		r.log.Warn("a command in the state folder waits", slog.Any("error", err))
+		return
+	}
+	r.rouse()
+}
+
+// assume is the first thing that a leader does: where what is live is not known here, it
+// is learned from git before anything is written, so that nothing goes back on the way.
+func (r *Reconciler) assume(ctx context.Context) error {
+	p := &r.lead.passes
+	if !p.assuming || !r.leased() {
+		return nil
+	}
+	if _, ok := r.history.last(); !ok {
+		p.assuming = false // a cold start looks at the store by itself
+		return nil
+	}
+	meta, err := r.cfg.Store.Meta(ctx)
+	if err := r.reachable(err); err != nil {
+		return err
+	}
+	if err != nil || meta.Generation >= redisstore.MaxGeneration || r.caughtUp(meta) {
+		p.assuming = false
+		return nil
+	}
+	if last, _ := r.history.last(); last.Number < meta.Generation || last.Digest != meta.Digest {
+		if _, err := r.observeUntil(ctx, r.cfg.interval()); err != nil {
+			return fmt.Errorf("generation %d is live and not known here; nothing is written before git was read: %w", meta.Generation, err)
+		}
+	}
+	done, err := r.catchUp(ctx, meta)
+	if err != nil {
+		return fmt.Errorf("catching up with generation %d: %w", meta.Generation, err)
+	}
+	if last, _ := r.history.last(); !done && last.Number <= meta.Generation {
+		r.log.Warn("what is live does not follow from git by this instance's judgement, and is put right", slog.Uint64("generation", meta.Generation), slog.String("commit", meta.Commit))
+	}
+	p.assuming = false
+	return nil
+}

@@ -1,0 +1,472 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/internal/flagtest"
+	"github.com/rampart-flags/rampart/trust"
+)
+
+// pair are two instances on one environment, each with a state folder of its own.
+func pair(t *testing.T, policy string) (a, b *world) {
+	t.Helper()
+	a = newWorld(t, flagtest.Redis(t), policy)
+	a.cfg.Lease, a.cfg.Name = time.Hour, "a"
+	return a, a.peer("b")
+}
+
+// peer is a further instance beside this one.
+func (w *world) peer(name string) *world {
+	w.t.Helper()
+	p := &world{Stage: w.Stage, t: w.t, clock: w.clock, cfg: w.cfg, dir: w.t.TempDir()}
+	p.cfg.Name = name
+	w.t.Cleanup(p.stop)
+	return p
+}
+
+// runOut makes the lease end now, as time would.
+func (w *world) runOut() {
+	w.t.Helper()
+	w.Redis.CLI("HSET", w.NS+"lease", "until."+w.Redis.CLI("HGET", w.NS+"lease", "term"), "1")
+}
+
+func (w *world) wantRole(role string, generation uint64) *Status {
+	w.t.Helper()
+	s := w.r.Status()
+	if s.Role != role || s.Verified == nil || s.Verified.Generation != generation {
+		w.t.Errorf("%s is %q with %+v verified, want %s with generation %d", w.cfg.Name, s.Role, s.Verified, role, generation)
+	}
+	return s
+}
+
+func (w *world) count(kind Kind) int {
+	n := 0
+	for _, e := range w.events {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFollowerGoesOnWhereTheLeaderStopped(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	a.release("flags-v2", "receipts", 20)
+	b.pass() // sees the commit before the leader does
+	s := b.wantRole(RoleFollower, 1)
+	if s.HeadLive || s.Condition(CondReady).Status != True || s.Leader == nil || s.Leader.Name != "a" || s.Leader.Term != 1 || len(s.Refused) > 0 {
+		t.Errorf("b says %+v", s)
+	}
+	b.wantLive(1, "receipts", "10")
+	a.pass()
+	before := b.Redis.Commandstats()
+	if res := b.pass(); res.Refused || !res.HeadLive || len(res.Events) > 0 {
+		t.Errorf("b's pass: %+v", res)
+	}
+	for name, n := range b.Redis.Commandstats() {
+		if n > before[name] && slices.Contains([]string{"set", "mset", "hset", "unlink", "xadd", "publish", "hdel", "multi"}, name) {
+			t.Errorf("b, which follows, sent %s", name)
+		}
+	}
+	b.wantRole(RoleFollower, 2)
+	if l := b.r.Live(); l == nil || l.Number != 2 || l.Entry("receipts", "acme").Pct.String() != "20" {
+		t.Errorf("b serves %+v", l)
+	}
+	meta := a.meta()
+	a.close() // gives the lease back
+	b.pass()
+	if s := b.wantRole(RoleLeader, 2); s.Term != 2 || s.Applied.Epoch != 2 || s.Leader.Name != "b" {
+		t.Errorf("b says %+v", s)
+	}
+	if m := b.meta(); m.Epoch != 2 || m.Generation != 2 || m.Message != meta.Message || m.AppliedAt != meta.AppliedAt || m.Reconciler != "b" {
+		t.Errorf("after the takeover meta is %+v, before %+v", m, meta)
+	}
+	a.release("flags-v3", "receipts", 30)
+	b.pass()
+	b.wantLive(3, "receipts", "30")
+	if n := b.count(KindRepair) + b.count(KindRefill) + b.count(KindResume); n > 0 {
+		t.Errorf("b's events: %+v", b.events)
+	}
+	a.pass() // comes back, and follows
+	a.wantRole(RoleFollower, 3)
+	if len(a.events) > 2 {
+		t.Errorf("a's events: %+v", a.events)
+	}
+}
+
+// The old leader does not know that its time is over: what it began is refused, and it
+// follows from then on with the same numbers.
+func TestStoppedLeaderComesBack(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	a.release("flags-v2", "receipts", 20)
+	a.r.beforeApply = func() {
+		a.r.beforeApply = nil
+		a.runOut()
+		b.pass()
+		b.wantLive(2, "receipts", "20")
+		a.release("flags-v3", "receipts", 30)
+		b.pass()
+	}
+	a.pass()
+	b.wantLive(3, "receipts", "30")
+	a.wantRole(RoleFollower, 2)
+	a.pass()
+	a.wantRole(RoleFollower, 3)
+	if last := a.events[len(a.events)-1]; last.Outcome != OutcomePending || last.Code != NotLeader || last.Generation != 2 {
+		t.Errorf("a says of the generation that it did not make live: %+v", last)
+	}
+	for _, w := range []*world{a, b} {
+		all, err := Generations(filepath.Join(w.dir, "state"))
+		if err != nil || len(all) != 3 || all[2].Number != 3 || all[2].Version != "flags-v3" {
+			t.Errorf("%s has the generations %+v, %v", w.cfg.Name, all, err)
+		}
+	}
+}
+
+// A new leader that does not know what is live asks git first, and writes nothing while
+// git does not answer.
+func TestTakeoverNeverGoesBack(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	for n, v := range []string{"flags-v2", "flags-v3", "flags-v4"} {
+		a.release(v, "receipts", 20+n)
+		a.pass()
+	}
+	a.runOut()
+	if err := os.Rename(a.Repo.Origin, a.Repo.Origin+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.try(); err == nil || !strings.Contains(err.Error(), "nothing is written before git was read") {
+		t.Errorf("b, which is behind, without git: %v", err)
+	}
+	b.wantLive(4, "receipts", "22")
+	if err := os.Rename(a.Repo.Origin+".away", a.Repo.Origin); err != nil {
+		t.Fatal(err)
+	}
+	b.pass()
+	b.wantLive(4, "receipts", "22")
+	b.wantRole(RoleLeader, 4)
+	all, err := Generations(filepath.Join(b.dir, "state"))
+	if err != nil || len(all) != 4 || all[2].Version != "flags-v3" {
+		t.Errorf("b has the generations %+v, %v", all, err)
+	}
+	// One that knows needs no git to refill an emptied Redis.
+	if err := os.Rename(a.Repo.Origin, a.Repo.Origin+".away"); err != nil {
+		t.Fatal(err)
+	}
+	b.Redis.Flush()
+	if _, err := b.try(); err == nil {
+		t.Error("git is away, and nobody says so")
+	}
+	b.try()
+	b.wantLive(4, "receipts", "22")
+	b.r.renew(context.Background()) // finds that the lease was lost with the rest
+	b.try()
+	if m := b.meta(); m.Epoch < 3 || m.Generation != 4 || !b.r.leads() {
+		t.Errorf("after the flush: %+v", m)
+	}
+}
+
+// A follower that was away for long, or starts with nothing, comes to the same numbers,
+// also where increases were hours apart.
+func TestFollowerCatchesUp(t *testing.T) {
+	a, b := pair(t, `{"roles":{"maintainer":{"signers":["alice"],"may":["*"]},"ramp":{"signers":["bot"],"may":["ramp.up"],"max_step":10,"min_interval":"1h"}}}`)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	for n := range 3 {
+		a.clock.Advance(2 * time.Hour)
+		a.Repo.Now = a.clock.Now()
+		a.write("flags-v1+ramp."+string(rune('1'+n)), "receipts", 20+10*n)
+		a.Sign("bot")
+		a.Land("step")
+		a.pass()
+	}
+	a.wantLive(4, "receipts", "40")
+	b.pass()
+	b.wantRole(RoleFollower, 4)
+	c := a.peer("c")
+	c.pass()
+	c.wantRole(RoleFollower, 4)
+	// The bounds hold on: the next step is an hour away for each of them.
+	a.write("flags-v1+ramp.9", "receipts", 50)
+	a.Sign("bot")
+	a.Land("too soon")
+	a.runOut()
+	b.pass()
+	if s := b.wantRole(RoleLeader, 4); len(s.Deferred) != 1 || s.HeadLive {
+		t.Errorf("b says %+v", s)
+	}
+	b.wantLive(4, "receipts", "40")
+}
+
+func TestSuspensionOutlivesTheLeader(t *testing.T) {
+	a, b := pair(t, maintainer)
+	ctx := context.Background()
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	if err := a.r.Suspend(ctx, &Suspension{Reason: "migration"}); err != nil {
+		t.Fatal(err)
+	}
+	a.runOut() // a is killed
+	a.release("flags-v2", "receipts", 20)
+	b.pass()
+	if s := b.wantRole(RoleLeader, 1); s.Suspended == nil || s.Suspended.Reason != "migration" {
+		t.Errorf("b says %+v", s.Suspended)
+	}
+	b.wantLive(1, "receipts", "10")
+	// A person asks the instance that does not lead to go on: it takes the lead for it.
+	a.pass()
+	a.wantRole(RoleFollower, 1)
+	if err := a.r.Suspend(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.wantRole(RoleLeader, 1)
+	a.pass()
+	a.wantLive(2, "receipts", "20")
+	b.pass()
+	if s := b.wantRole(RoleFollower, 2); s.Suspended != nil {
+		t.Errorf("b says %+v", s.Suspended)
+	}
+	// A note left in the state folder of one that does not run is a person's word as well.
+	b.close()
+	if err := Suspend(filepath.Join(b.dir, "state"), &Suspension{Reason: "by hand", Since: b.clock.Now().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	b.pass()
+	b.pass()
+	if s := b.wantRole(RoleLeader, 2); s.Suspended == nil {
+		t.Error("b does not heed its folder")
+	}
+	a.pass()
+	if s := a.wantRole(RoleFollower, 2); s.Suspended == nil || s.Suspended.Reason != "by hand" {
+		t.Errorf("a says %+v", s.Suspended)
+	}
+	// Resumed by hand while nobody ran, and the flush took the lease's notes.
+	b.close()
+	a.close()
+	if err := Suspend(filepath.Join(a.dir, "state"), nil); err != nil {
+		t.Fatal(err)
+	}
+	a.pass()
+	a.pass()
+	if s := a.wantRole(RoleLeader, 2); s.Suspended != nil {
+		t.Errorf("a says %+v", s.Suspended)
+	}
+}
+
+func TestOverrideAtTheInstanceThatFollows(t *testing.T) {
+	a, b := pair(t, withBrake)
+	ctx := context.Background()
+	a.release("flags-v1", "receipts", 50)
+	a.pass()
+	b.pass()
+	o := a.seal([]trust.OverrideItem{{Feature: "receipts"}}, "bob")
+	in, err := b.r.Override(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := b.wantRole(RoleLeader, 1); len(s.Overrides) != 1 || s.Term != 2 {
+		t.Errorf("b says %+v", s)
+	}
+	b.is("receipts", flags.DefaultTenant, "off")
+	a.pass()
+	if s := a.wantRole(RoleFollower, 1); len(s.Overrides) != 1 || s.Overrides[0].ID != in.ID {
+		t.Errorf("a follows with %+v", s.Overrides)
+	}
+	if e := a.r.Live().Entry("receipts", "acme"); e.Enabled {
+		t.Error("a serves it on")
+	}
+	b.runOut() // b is killed
+	a.pass()
+	a.wantRole(RoleLeader, 1)
+	a.is("receipts", flags.DefaultTenant, "off")
+	// It was used, whoever leads.
+	var refused *RefusedOverride
+	if _, err := a.r.Override(ctx, o); !errors.As(err, &refused) {
+		t.Errorf("a second time: %v", err)
+	}
+	a.clock.Advance(2 * time.Hour)
+	a.pass()
+	a.wantLive(1, "receipts", "50")
+	b.pass()
+	if s := b.wantRole(RoleFollower, 1); len(s.Overrides) != 0 {
+		t.Errorf("b follows with %+v", s.Overrides)
+	}
+	if _, err := b.r.Override(ctx, []byte("{}")); err == nil || b.r.Status().Role != RoleFollower {
+		t.Errorf("a statement that says nothing moved the lead: %v", err)
+	}
+}
+
+// One instance is told that a rewritten history may go on; the others know it too.
+func TestAcceptedHistoryOutlivesTheLeader(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.release("flags-v2", "receipts", 20)
+	a.pass()
+	b.pass()
+	from := a.Repo.Head()
+	a.Repo.Git("reset", "-q", "--hard", "HEAD~1")
+	a.write("flags-v3", "receipts", 30)
+	a.Sign("alice")
+	to := a.Repo.Commit("another history")
+	a.Repo.ForcePush()
+	for _, w := range []*world{a, b} {
+		w.pass()
+		if c := w.r.Status().Condition(CondHistoryRewritten); c.Status != True {
+			t.Errorf("%s says %+v", w.cfg.Name, c)
+		}
+	}
+	if err := AcceptHistory(filepath.Join(b.dir, "state"), a.historyStatement("alice", from, to)); err != nil {
+		t.Fatal(err)
+	}
+	b.pass() // takes the lead for it
+	b.pass()
+	b.wantLive(2, "receipts", "30")
+	b.wantRole(RoleLeader, 2)
+	a.pass()
+	a.pass()
+	a.wantRole(RoleFollower, 2)
+	a.wantLive(2, "receipts", "30")
+}
+
+// historyStatement says that history goes on from a commit.
+func (w *world) historyStatement(signer, from, to string) []byte {
+	w.t.Helper()
+	h := trust.AcceptHistory{Environment: w.r.trust.policy.Environment, ID: trust.NewID(), Issued: w.r.now().UTC().Truncate(time.Second), From: from, To: to, Reason: "test"}
+	text, err := h.Encode()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sealed, err := trust.Sealed{Statement: text, Bundles: [][]byte{w.Keys[signer].Bundle(text)}}.Encode()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return sealed
+}
+
+// What was refused long ago is not reported again by the next leader; what was refused
+// a moment ago is, for the old one may have died over it.
+func TestRefusalsAreReportedOverATakeover(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.cfg.Lease, b.cfg.Lease = time.Minute, time.Minute
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	bad := func(version string) {
+		a.write(version, "receipts", 99)
+		a.Sign("bot")
+		a.Land("not authorized")
+	}
+	bad("flags-v2")
+	a.pass()
+	b.pass()
+	if s := b.wantRole(RoleFollower, 1); len(s.Refused) != 1 || s.HeadLive || s.Refused[0].Code != NotAuthorized {
+		t.Errorf("b says %+v", s.Refused)
+	}
+	a.clock.Advance(time.Hour)
+	bad("flags-v3")
+	b.pass()
+	a.runOut()
+	b.pass()
+	if s := b.wantRole(RoleLeader, 1); len(s.Refused) != 2 {
+		t.Errorf("b says %+v", s.Refused)
+	}
+	if n := b.count(KindRefuse); n != 1 {
+		t.Errorf("b reported %d refusals: %+v", n, b.events)
+	}
+}
+
+// An idle pass of a leader and one renewal send ten commands at most.
+func TestIdleLeaderCommands(t *testing.T) {
+	w, _ := pair(t, maintainer)
+	w.release("flags-v1", "receipts", 10, "search", 20)
+	w.pass()
+	w.pass()
+	commandCounts(w.Redis)
+	w.pass()
+	w.r.renew(context.Background())
+	counts, total := commandCounts(w.Redis), 0
+	for name, n := range counts {
+		if total += n; !slices.Contains(reading, name) && name != "hset" {
+			t.Errorf("the pass sent %s", name)
+		}
+	}
+	if total == 0 || total > 10 || counts["hset"] > 1 {
+		t.Errorf("the pass and a renewal sent %d commands: %v", total, counts)
+	}
+	b := w.peer("b")
+	b.pass()
+	b.pass()
+	commandCounts(w.Redis)
+	b.pass()
+	counts, total = commandCounts(w.Redis), 0
+	for name, n := range counts {
+		if total += n; !slices.Contains(reading, name) {
+			t.Errorf("the follower sent %s", name)
+		}
+	}
+	if total == 0 || total > 4 {
+		t.Errorf("the follower sent %d commands: %v", total, counts)
+	}
+}
+
+// A lease that cannot be renewed ends the lead before it runs out, and a new one begins
+// when Redis is back.
+func TestLeaseThatCannotBeRenewed(t *testing.T) {
+	w, _ := pair(t, maintainer)
+	w.cfg.Lease = 300 * time.Millisecond
+	w.cfg.Interval = 20 * time.Millisecond
+	w.release("flags-v1", "receipts", 10)
+	w.running()
+	w.untilLive("receipts", "10")
+	w.Redis.Pause()
+	flagtest.Eventually(t, "the instance to give up", func() bool { return !w.r.leads() })
+	w.Redis.Resume()
+	flagtest.Eventually(t, "the instance to lead again", func() bool { return w.r.Status().Role == RoleLeader })
+	w.release("flags-v2", "receipts", 20)
+	w.untilLive("receipts", "20")
+}
+
+// Somebody writes a term into meta that no lease ever had.
+func TestForgedEpoch(t *testing.T) {
+	a, _ := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	for _, epoch := range []string{"41", "18446744073709551615"} {
+		a.Redis.CLI("HSET", a.NS+"meta", "epoch", epoch, "generation", "1")
+		a.Redis.CLI("SET", a.NS+"receipts:__default__", "{}")
+		a.try()
+		a.pass()
+		a.wantLive(1, "receipts", "10")
+		a.wantRole(RoleLeader, 1)
+	}
+	if m := a.meta(); m.Epoch != 42 {
+		t.Errorf("meta is %+v", m)
+	}
+	// Nor does a forged lease keep it from leading for ever.
+	a.Redis.CLI("DEL", a.NS+"lease")
+	a.Redis.CLI("HSET", a.NS+"lease", "holder", "evil", "owner", "evil", "term", "99", "until.99", "9999999999999999")
+	a.release("flags-v2", "receipts", 20)
+	a.try()
+	a.pass()
+	a.pass()
+	a.wantLive(2, "receipts", "20")
+}
