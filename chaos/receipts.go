@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// receiptLine is what is read of "reconcile receipts list --json".
+type receiptLine struct {
+	Seq        uint64 `json:"seq"`
+	Kind       string `json:"kind"`
+	Phase      string `json:"phase"`
+	Generation uint64 `json:"generation"`
+	Digest     string `json:"digest"`
+	Result     string `json:"outcome"`
+	Detail     string `json:"detail"`
+	OpID       string `json:"op_id"`
+	Anchored   *struct {
+		Size uint64 `json:"size"`
+	} `json:"anchored"`
+}
+
+// reportLine is what is read of "reconcile receipts verify --json".
+type reportLine struct {
+	Dir      string `json:"dir"`
+	OK       bool   `json:"ok"`
+	Records  uint64 `json:"records"`
+	Leaves   uint64 `json:"leaves"`
+	Unlogged uint64 `json:"unlogged"`
+	Anchors  int    `json:"anchors"`
+	Findings []struct {
+		Problem string `json:"problem"`
+		Detail  string `json:"detail"`
+	} `json:"findings"`
+}
+
+func (c *checker) ledgers() []string {
+	var args []string
+	for _, name := range c.w.names {
+		args = append(args, "--ledger", filepath.Join(c.w.state(name), "ledger"))
+	}
+	return args
+}
+
+// receipts checks all ledgers together: they verify, each generation that was ever live
+// and each acknowledged statement has its receipt in one of them, and the notary has
+// confirmed everything from before the quiet.
+func (c *checker) receipts() map[string]uint64 {
+	c.anchored()
+	out, err := c.w.command(c.w.dir, "reconcile", append([]string{"receipts", "verify", "--json"}, c.ledgers()...)...)
+	reports, perr := lines[reportLine](out)
+	if err != nil || perr != nil {
+		c.w.trace.breaks(invReceipts, "the ledgers do not verify: %v %v: %s", err, perr, out)
+	}
+	sizes := map[string]uint64{}
+	for _, r := range reports {
+		sizes[filepath.Base(filepath.Dir(r.Dir))] = r.Records
+		if r.Anchors == 0 {
+			c.w.trace.breaks(invReceipts, "%s was never anchored", r.Dir)
+		}
+	}
+	all, err := c.listed()
+	if err != nil {
+		c.w.trace.breaks(invReceipts, "the receipts cannot be listed: %v", err)
+		return sizes
+	}
+	seen := c.seen()
+	for _, generation := range sortedKeys(seen) {
+		digest := seen[generation]
+		if !slices.ContainsFunc(all, func(r receiptLine) bool { return r.Generation == generation && r.Digest == digest }) {
+			c.w.trace.breaks(invReceipts, "generation %d (%.19s) was live, and no ledger says so", generation, digest)
+		}
+	}
+	c.statements(all)
+	return sizes
+}
+
+func (c *checker) listed() ([]receiptLine, error) {
+	var all []receiptLine
+	for _, name := range c.w.names {
+		out, err := c.w.command(c.w.dir, "reconcile", "receipts", "list", "--json", "--ledger", filepath.Join(c.w.state(name), "ledger"))
+		if err != nil {
+			return nil, err
+		}
+		some, err := lines[receiptLine](out)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// statements looks for the receipt of each acknowledged statement.
+func (c *checker) statements(all []receiptLine) {
+	for _, id := range c.excuse.acknowledgedIDs() {
+		if !slices.ContainsFunc(all, func(r receiptLine) bool { return r.Kind == "override" && mentions(r, id) }) {
+			c.w.trace.breaks(invReceipts, "statement %s was acknowledged, and no ledger says so", id)
+		}
+	}
+}
+
+func mentions(r receiptLine, id string) bool { return r.OpID == id || strings.Contains(r.Detail, id) }
+
+// anchored waits until the notary has confirmed what stood in the ledgers when the
+// quiet began.
+func (c *checker) anchored() {
+	for _, name := range c.w.names {
+		dir := filepath.Join(c.w.state(name), "ledger")
+		var at uint64
+		for r, err := range c.reports(dir) {
+			if err != nil {
+				c.w.trace.breaks(invReceipts, "the ledger of %s cannot be read: %v", name, err)
+				return
+			}
+			at = r.Records
+		}
+		err := eventually(quietIn, "the notary", func() bool {
+			proofs, err := filepath.Glob(filepath.Join(dir, "anchors", "outside", "*.json"))
+			if err != nil {
+				return false
+			}
+			for _, p := range proofs {
+				var size uint64
+				if _, err := fmt.Sscanf(filepath.Base(p), "%d.json", &size); err == nil && size >= at {
+					return true
+				}
+			}
+			return false
+		})
+		if err != nil {
+			c.w.trace.breaks(invReceipts, "the notary has not confirmed the %d receipts of %s within %v", at, name, quietIn)
+		}
+	}
+}
+
+// reports verifies one ledger.
+func (c *checker) reports(dir string) func(func(reportLine, error) bool) {
+	return func(yield func(reportLine, error) bool) {
+		out, err := c.w.command(c.w.dir, "reconcile", "receipts", "verify", "--json", "--ledger", dir)
+		all, perr := lines[reportLine](out)
+		if err != nil || perr != nil || len(all) != 1 {
+			yield(reportLine{}, fmt.Errorf("%w %v: %s", err, perr, out))
+			return
+		}
+		yield(all[0], nil)
+	}
+}
