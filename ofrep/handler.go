@@ -78,6 +78,9 @@ type Options struct {
 	// Observe, when set, hears of each request's end: what was asked ("single", "bulk",
 	// "events", "other"), and the status that was answered.
 	Observe func(what string, status int, took time.Duration)
+	// Decided, when set, hears of each answer about one feature that exists. An answer
+	// about all features says nothing about which the caller wants, and is not told.
+	Decided func(feature string)
 	// Log gets what an operator should know. Nil means silence.
 	Log *slog.Logger
 }
@@ -202,6 +205,9 @@ func (h *Handler) single(w http.ResponseWriter, _ *http.Request, q *question) in
 		return fail(w, problem{status: http.StatusNotFound, key: q.key, code: codeNotFound, details: "no such feature"})
 	case q.nobody && who.NeedsKey(q.key):
 		return fail(w, problem{status: http.StatusBadRequest, key: q.key, code: codeKeyMissing, details: detailsKeyMissing})
+	}
+	if h.o.Decided != nil {
+		h.o.Decided(q.key)
 	}
 	q.out = h.render(q.view).appendOne(q.out[:0], q.key, d)
 	return write(w, http.StatusOK, q.out)

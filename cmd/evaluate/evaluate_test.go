@@ -180,6 +180,46 @@ func TestServesWhatRedisHolds(t *testing.T) {
 	})
 }
 
+// What is asked for one by one is counted; what nobody asks for stands at 0; what is gone is gone.
+func TestCountsDecisions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "flags.json")
+	write := func(features string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(`{"version":"flags-v1","features":{`+features+`}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`"receipts":{},"old":{}`)
+	r := start(t, nil, "--spec", path)
+	for range 2 {
+		r.value("receipts", `{"targetingKey":"u"}`)
+	}
+	r.value("invented", `{"targetingKey":"u"}`)
+	r.do("POST", "/ofrep/v1/evaluate/flags", `{"context":{"targetingKey":"u"}}`)
+	counts := func() (lines string) {
+		resp, err := http.Get(r.url + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "rampart_decisions_total") {
+				lines += line
+			}
+		}
+		return lines
+	}
+	if got, want := counts(), "rampart_decisions_total{feature=\"old\"} 0\nrampart_decisions_total{feature=\"receipts\"} 2\n"; got != want {
+		t.Errorf("counted\n%swant\n%s", got, want)
+	}
+	write(`"receipts":{}`)
+	flagtest.Eventually(t, "the change", func() bool { return counts() == "rampart_decisions_total{feature=\"receipts\"} 2\n" })
+}
+
 func TestStartsFromAFileWhileRedisIsAway(t *testing.T) {
 	redis := flagtest.Redis(t)
 	redis.Kill()

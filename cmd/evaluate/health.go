@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/cli"
 )
 
@@ -62,6 +64,10 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	events   *prometheus.CounterVec
+	decided  *prometheus.CounterVec
+
+	mu    sync.RWMutex
+	known map[string]bool // the features that have a count
 }
 
 func newMetrics(srv *server) *metrics {
@@ -78,6 +84,9 @@ func newMetrics(srv *server) *metrics {
 			Name: "rampart_evaluate_events_total", Help: "What happened to the flags: ready, changed, stale, recovered.",
 		}, []string{"event"}),
 	}
+	m.decided = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rampart_decisions_total", Help: "Answers about one feature, by feature; answers about all features are not counted.",
+	}, []string{"feature"})
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "rampart_evaluate_" + name, Help: help}, value)
 	}
@@ -90,7 +99,7 @@ func newMetrics(srv *server) *metrics {
 	for _, event := range []string{"ready", "changed", "stale", "recovered"} {
 		m.events.WithLabelValues(event) // a rate needs a first value
 	}
-	m.registry.MustRegister(m.requests, m.took, m.events,
+	m.registry.MustRegister(m.requests, m.took, m.events, m.decided,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "rampart_evaluate_build_info", Help: "Always 1; the version is in the label.", ConstLabels: prometheus.Labels{"version": cli.Version()},
@@ -103,6 +112,43 @@ func newMetrics(srv *server) *metrics {
 		gauge("streams", "Event streams that are open.", func() float64 { return float64(srv.ofrep.Streams()) }),
 	)
 	return m
+}
+
+// mostCounted bounds the series by feature. Where there are more features, none is counted.
+const mostCounted = 10_000
+
+// know gives each feature that is served a count, from 0 on: so that one nobody asks for can be told
+// from one that nobody counts. Features that are gone lose theirs.
+func (m *metrics) know(s *flags.Snapshot) {
+	there := map[string]bool{}
+	if s != nil {
+		for name := range s.Features() {
+			if len(there) == mostCounted {
+				clear(there)
+				break
+			}
+			there[strings.Clone(name)] = true
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range m.known {
+		if !there[name] {
+			m.decided.DeleteLabelValues(name)
+		}
+	}
+	for name := range there {
+		m.decided.WithLabelValues(name)
+	}
+	m.known = there
+}
+
+func (m *metrics) count(feature string) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.known[feature] {
+		m.decided.WithLabelValues(feature).Inc()
+	}
 }
 
 func (m *metrics) observe(asked string, status int, took time.Duration) {

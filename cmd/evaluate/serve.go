@@ -68,6 +68,7 @@ func (s *settings) serve(ctx context.Context) error {
 	defer srv.client.Close()
 	s.await(ctx, srv.client, log)
 	srv.metrics = newMetrics(srv)
+	srv.metrics.know(srv.client.Snapshot().Flags())
 	srv.ofrep = ofrep.New(s.protocol(srv))
 	defer srv.client.OnChange(srv.changed)()
 
@@ -144,7 +145,7 @@ func (s *settings) await(ctx context.Context, c *client.Client, log *slog.Logger
 func (s *settings) protocol(srv *server) ofrep.Options {
 	o := ofrep.Options{
 		View: srv.view, DefaultTenant: s.tenant, Origins: s.origins, Headers: s.headers, Rate: s.rate, MaxStreams: s.streams,
-		Observe: srv.metrics.observe, Log: srv.log,
+		Observe: srv.metrics.observe, Decided: srv.metrics.count, Log: srv.log,
 	}
 	if srv.keys != nil {
 		o.Authenticate, o.Listen = srv.keys.authenticate, srv.keys.listen
@@ -164,6 +165,7 @@ func (srv *server) view() ofrep.View {
 
 func (srv *server) changed(e client.Event) {
 	srv.metrics.events.WithLabelValues(string(e.Kind)).Inc()
+	srv.metrics.know(e.Snapshot.Flags())
 	srv.ofrep.Changed()
 	srv.log.Info("flags", slog.String("event", string(e.Kind)), slog.String("source", e.Snapshot.Source),
 		slog.Uint64("generation", e.Snapshot.Generation), slog.String("version", e.Snapshot.Version), slog.String("commit", e.Snapshot.Commit))

@@ -22,7 +22,8 @@ const maxTests = 4 << 20
 const publicTenant = "public"
 
 func testCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var github bool
+	cmd := &cobra.Command{
 		Use:   "test [FILE…] [flags]",
 		Short: "Hold the spec to its flag tests",
 		Long: `test runs flag tests against the spec in the work tree: who must have a feature and who must not, and how
@@ -33,11 +34,16 @@ Each failure is named; exit 3 when there is one, 4 when a file is not well forme
 		Example: `  propose test
   propose test specs/receipts.test.json --json`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error { return a.test(args) },
+		RunE: func(_ *cobra.Command, args []string) error { return a.test(args, github) },
 	}
+	cmd.Flags().BoolVar(&github, "github", false, "print failures as annotations for a pull request's checks on GitHub")
+	cli.NoEnv(cmd, "github")
+	return cmd
 }
 
 type testFile struct {
+	lines map[string]int // of the cases, by number
+
 	Schema string     `json:"$schema"`
 	Format string     `json:"format"`
 	Cases  []testCase `json:"cases"`
@@ -65,9 +71,10 @@ type testLine struct {
 	Feature string `json:"feature"`
 	OK      bool   `json:"ok"`
 	Problem string `json:"problem,omitempty"`
+	Line    int    `json:"line,omitzero"` // in the file
 }
 
-func (a *app) test(files []string) error {
+func (a *app) test(files []string, github bool) error {
 	spec, err := a.readSpec(a.specPath())
 	if err != nil {
 		return err
@@ -91,22 +98,25 @@ func (a *app) test(files []string) error {
 	ran, failed := 0, 0
 	for i, suite := range suites {
 		for n, c := range suite.Cases {
-			line := testLine{File: displayName(files[i]), Name: cmp.Or(c.Name, fmt.Sprintf("case %d", n+1)), Feature: c.Feature}
+			line := testLine{File: displayName(files[i]), Name: cmp.Or(c.Name, fmt.Sprintf("case %d", n+1)), Feature: c.Feature, Line: suite.lines[strconv.Itoa(n)]}
 			line.Problem = c.run(spec)
 			line.OK = line.Problem == ""
 			ran++
 			if !line.OK {
 				failed++
 			}
-			if err := a.tellTest(line); err != nil {
+			if err := a.tellTest(line, github); err != nil {
 				return err
 			}
 		}
 	}
-	return a.tellTests(ran, failed)
+	return a.tellTests(ran, failed, github)
 }
 
-func (a *app) tellTest(line testLine) error {
+func (a *app) tellTest(line testLine, github bool) error {
+	if github && !line.OK {
+		return annotate(a.env.Stdout, annotation{level: "error", file: line.File, line: line.Line, title: line.Name, text: line.Problem})
+	}
 	if a.json {
 		return cli.JSONLine(a.env.Stdout, "flag-test/v1", line)
 	}
@@ -117,12 +127,12 @@ func (a *app) tellTest(line testLine) error {
 	return err
 }
 
-func (a *app) tellTests(ran, failed int) error {
+func (a *app) tellTests(ran, failed int, github bool) error {
 	if failed > 0 {
 		err := fmt.Errorf("%d of %s failed", failed, counted(ran, "test", "tests"))
 		return cli.Exit(cli.ExitChanges, cli.Hint(err, "see who decides what: propose explain FEATURE; how many: propose assess FEATURE"))
 	}
-	if a.json {
+	if a.json || github {
 		return nil
 	}
 	_, err := fmt.Fprintf(a.env.Stdout, "ok, %s\n", counted(ran, "test", "tests"))
@@ -145,6 +155,7 @@ func (a *app) readTests(path string) (suite testFile, err error) {
 			return suite, cli.Exit(cli.ExitRefused, fmt.Errorf("%s: /cases/%d/on: min %v is above max %v", displayName(path), i, c.On.Min, c.On.Max))
 		}
 	}
+	suite.lines = memberLines(src, "cases")
 	return suite, nil
 }
 
