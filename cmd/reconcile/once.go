@@ -22,7 +22,10 @@ func onceCommand(a *app) *cobra.Command {
 differs there, and prints what it did.
 
 It exits 0 when the newest spec in git is live, 4 when it is not and a person must act (good commits
-below it are applied all the same), and 1 when something broke that trying again may mend.`,
+below it are applied all the same), and 1 when something broke that trying again may mend.
+
+Where another instance leads, once writes nothing: it judges for itself, says whether the newest spec is
+live, and exits 1 while it is not. It waits for nobody.`,
 		Example: `  reconcile once --repo https://git.example/flags --trust trust.json --redis redis://localhost`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			level := slog.LevelWarn
@@ -45,6 +48,7 @@ below it are applied all the same), and 1 when something broke that trying again
 	}
 	a.bind(cmd)
 	a.receipts.bind(cmd)
+	a.bindLease(cmd)
 	return cmd
 }
 
@@ -82,6 +86,9 @@ func verdictOf(res reconciler.Result, err error, path string) error {
 	if err != nil {
 		return fmt.Errorf("reconciling %s: %w", path, err)
 	}
+	if s := res.Status; s.Role == reconciler.RoleFollower && !s.HeadLive {
+		return cli.Hint(fmt.Errorf("%w: %s makes live what is authorized, and has not yet", reconciler.ErrNotLeader, leaderName(s.Leader)), "try again; or ask it to look now: POST /admin/reconcile")
+	}
 	return nil
 }
 
@@ -102,10 +109,25 @@ func (a *app) printResult(res reconciler.Result) error {
 	for _, e := range res.Events {
 		fmt.Fprint(a.env.Stdout, describe(e, p))
 	}
+	if s := res.Status; s.Role == reconciler.RoleFollower {
+		fmt.Fprintf(a.env.Stdout, "%s\n", cli.Printable(fmt.Sprintf("%s leads, and nothing was written: %s", leaderName(s.Leader), res.Describe())))
+		return nil
+	}
 	if len(res.Events) == 0 && res.Status.Applied != nil {
 		fmt.Fprintln(a.env.Stdout, "nothing to do: "+res.Describe())
 	}
 	return nil
+}
+
+// leaderName is who leads, for a person.
+func leaderName(l *reconciler.Leader) string {
+	switch {
+	case l == nil:
+		return "nobody"
+	case l.Address != "":
+		return fmt.Sprintf("%s (%s)", l.Name, l.Address)
+	}
+	return l.Name
 }
 
 const maxLines = 40
@@ -123,7 +145,7 @@ func describe(e reconciler.Event, p cli.Palette) string {
 		switch e.Kind {
 		case reconciler.KindPolicy, reconciler.KindAcceptHistory, reconciler.KindRevoked:
 			line("%s%s", p.Bold(e.Message), by)
-		case reconciler.KindSuspension:
+		case reconciler.KindSuspension, reconciler.KindRequest:
 			line("%s", p.Bold(e.Message))
 		case reconciler.KindOverride:
 			line("%s %s%s", p.Bold("override"), e.Message, by)

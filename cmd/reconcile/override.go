@@ -72,6 +72,8 @@ func overrideRoute(mux *http.ServeMux, g *guard, o *opened) {
 		switch {
 		case errors.As(err, &refused):
 			answer(w, http.StatusUnprocessableEntity, map[string]string{"error": refused.Message, "code": string(refused.Code), "hint": refused.Hint})
+		case errors.Is(err, reconciler.ErrNotLeader) && !errors.Is(err, reconciler.ErrOverridePending):
+			notLeader(w, o, err)
 		case err != nil:
 			answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
 		default:

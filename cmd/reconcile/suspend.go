@@ -168,10 +168,20 @@ func (a *app) tellRunning(ctx context.Context, dir, route string, v any) ([]byte
 	return out, nil
 }
 
+// notLeader answers a command that this instance cannot carry out, and names who can.
+func notLeader(w http.ResponseWriter, o *opened, err error) {
+	answer(w, http.StatusConflict, map[string]any{"error": err.Error(), "code": reconciler.NotLeader, "leader": o.Status().Leader})
+}
+
 // suspensionRoutes let whoever has the token suspend and resume.
 func suspensionRoutes(mux *http.ServeMux, g *guard, o *opened) {
 	set := func(w http.ResponseWriter, r *http.Request, s *reconciler.Suspension) {
-		if err := o.Suspend(r.Context(), s); err != nil {
+		err := o.Suspend(r.Context(), s)
+		if errors.Is(err, reconciler.ErrNotLeader) {
+			notLeader(w, o, err)
+			return
+		}
+		if err != nil {
 			answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
 			return
 		}

@@ -133,6 +133,7 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		"wrong type":     {values(map[string]any{"reconcile": map[string]any{"replicas": "two"}}), "replicas"},
 		"wrong address":  {values(map[string]any{"source": map[string]any{"repo": "git.example/f"}}), "repo"},
 		"no namespace":   {values(map[string]any{"redis": map[string]any{"namespace": "flags"}}), "namespace"},
+		"no lease":       {values(map[string]any{"reconcile": map[string]any{"lease": "soon"}}), "lease"},
 		"notary no name": {values(map[string]any{"reconcile": map[string]any{"notaries": []any{map[string]any{"url": "https://n"}}}}), "name"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +149,7 @@ func TestSettingsReachTheProgram(t *testing.T) {
 	got, err := render(t, values(map[string]any{
 		"redis":          map[string]any{"urlSecret": "redis"},
 		"source":         map[string]any{"repo": "ssh://git@git.example/flags", "sshSecret": "ssh"},
-		"reconcile":      map[string]any{"replicas": 1, "notaries": []any{map[string]any{"name": "outside", "url": "https://notary.example"}}, "webhookSecret": "hook"},
+		"reconcile":      map[string]any{"replicas": 1, "lease": "30s", "notaries": []any{map[string]any{"name": "outside", "url": "https://notary.example"}}, "webhookSecret": "hook"},
 		"serviceMonitor": map[string]any{"enabled": true},
 	}))
 	if err != nil {
@@ -158,7 +159,7 @@ func TestSettingsReachTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"--repo=ssh://git@git.example/flags", "--notary=outside=https://notary.example", "--ssh-key=/etc/rampart/ssh/key", "RAMPART_WEBHOOK_SECRET", "key: url"} {
+	for _, want := range []string{"--repo=ssh://git@git.example/flags", "--notary=outside=https://notary.example", "--ssh-key=/etc/rampart/ssh/key", "--lease=30s", "RAMPART_WEBHOOK_SECRET", "key: url"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
