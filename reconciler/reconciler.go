@@ -118,9 +118,11 @@ type Reconciler struct {
 	hurried atomic.Bool
 	looping atomic.Bool  // Run is at it
 	urgent  atomic.Int32 // commands of a person that wait for mu
-	lead    leadership
-	shown   atomic.Pointer[Status]
-	live    atomic.Pointer[Live]
+	// requests of a person to look at git that no pass has seen yet.
+	requests atomic.Int32
+	lead     leadership
+	shown    atomic.Pointer[Status]
+	live     atomic.Pointer[Live]
 
 	mu      sync.Mutex // held during a pass; guards everything below
 	history *history

@@ -130,6 +130,7 @@ func (r *Reconciler) Suspend(ctx context.Context, s *Suspension) error {
 // heedSuspension looks for the marker, and says whether reconciling is suspended. A
 // suspension whose time has come ends here.
 func (r *Reconciler) heedSuspension(ctx context.Context) bool {
+	r.heedRequests(ctx)
 	s, err := readSuspension(r.cfg.Dir)
 	if err != nil {
 		r.log.Error("whether reconciling is suspended cannot be read; it stays as it was", "error", err)

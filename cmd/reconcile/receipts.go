@@ -138,9 +138,10 @@ func receiptsList(a *app) *cobra.Command {
 func (a *app) printReceipt(seq uint64, r receipt.Receipt) error {
 	if a.json {
 		return cli.JSONLine(a.env.Stdout, receipt.Format, struct {
-			Seq uint64 `json:"seq"`
+			Format *string `json:"format,omitempty"` // the line has it already
+			Seq    uint64  `json:"seq"`
 			receipt.Receipt
-		}{seq, r})
+		}{nil, seq, r})
 	}
 	var signers []string
 	for _, s := range r.Signers {

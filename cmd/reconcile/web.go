@@ -205,6 +205,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 	mux.Handle("GET /audit/dsar", g.admin(serveDSAR(a, o)))
 	newWebhook(g.env, func([]byte) { o.hurry() }).routes(mux)
 	mux.Handle("POST /admin/reconcile", g.admin(func(w http.ResponseWriter, _ *http.Request) {
+		o.Request() // for the record
 		o.hurry()
 		answer(w, http.StatusAccepted, map[string]bool{"ok": true})
 	}))

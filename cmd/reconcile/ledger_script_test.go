@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rampart-flags/rampart/internal/flagtest"
+	"github.com/rampart-flags/rampart/ramp/evidence"
+	"github.com/rampart-flags/rampart/receipt"
+	"github.com/rampart-flags/rampart/schema"
+	"github.com/rampart-flags/rampart/trust"
+)
+
+// TestLedgerScript runs testdata/ledger/*.txtar with the words of TestScript, and these:
+//
+//	receipt KIND PHASE OUTCOME [TEXT…]  wait for a receipt whose body has these texts; "-" is any outcome
+//	override NAME FEATURE               a statement by NAME turns FEATURE off
+//	all-match SCHEMA FILE               each line of FILE is one by that schema
+//	is-evidence FILE                    FILE is coverage evidence, of these tenants or more
+func TestLedgerScript(t *testing.T) {
+	flagtest.Need(t, "git", "redis-server", "redis-cli")
+	words := scriptWords()
+	words["receipt"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		until(ts, func() error {
+			return wantReceipt(filepath.Join(ts.Getenv("STATE"), "ledger"), args[0], args[1], args[2], args[3:])
+		})
+	}
+	words["override"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		path := filepath.Join(ts.Getenv("WORK"), "statement.json")
+		ts.Check(os.WriteFile(path, statement(ts, args[0], args[1]), 0o600))
+		ts.Check(ts.Exec("reconcile", "override", path))
+	}
+	words["all-match"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		part := schema.Lookup(args[0], "")
+		n := 0
+		for line := range strings.Lines(ts.ReadFile(args[1])) {
+			v, err := schema.Value([]byte(line), 10000)
+			ts.Check(err)
+			if problems := part.Validate(v); problems != nil {
+				ts.Fatalf("%s: %v", line, problems)
+			}
+			n++
+		}
+		if n == 0 {
+			ts.Fatalf("%s is empty", args[1])
+		}
+	}
+	words["is-evidence"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		c := evidence.Coverage([]byte(ts.ReadFile(args[0])))
+		if c.Problem != "" || c.At.IsZero() || len(c.Tenants) == 0 {
+			ts.Fatalf("no evidence: %+v", c)
+		}
+		for name, m := range c.Tenants {
+			if m.Problem != "" || m.Samples < 1 {
+				ts.Fatalf("tenant %s: %+v", name, m)
+			}
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "ledger"), RequireExplicitExec: true, RequireUniqueNames: true, Setup: setupScript, Cmds: words,
+	})
+}
+
+func wantReceipt(ledger, kind, phase, outcome string, texts []string) error {
+	var seen []string
+	found := false
+	err := receipt.ScanFrom(ledger, 0, func(rec receipt.Record) error {
+		r, err := rec.Decode()
+		if err != nil {
+			return err
+		}
+		has := string(r.Kind) == kind && string(r.Phase) == phase && (outcome == "-" || r.Result == outcome)
+		for _, text := range texts {
+			has = has && bytes.Contains(rec.Body, []byte(text))
+		}
+		found = found || has
+		seen = append(seen, string(rec.Body))
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("no receipt %s %s %s %q in\n%s", kind, phase, outcome, texts, strings.Join(seen, "\n"))
+	}
+	return err
+}
+
+// statement turns a feature off for an hour.
+func statement(ts *testscript.TestScript, name, feature string) []byte {
+	stage := stageOf(ts)
+	src, err := os.ReadFile(stage.Trust)
+	ts.Check(err)
+	policy, err := trust.Parse("trust.json", src)
+	ts.Check(err)
+	now := time.Now().UTC().Truncate(time.Second)
+	o := &trust.Override{Environment: policy.Environment, ID: trust.NewID(), Issued: now, Expires: now.Add(time.Hour), Reason: "time-outs", Set: []trust.OverrideItem{{Feature: feature}}}
+	text, err := o.Encode()
+	ts.Check(err)
+	body, err := trust.Sealed{Statement: text, Bundles: [][]byte{stage.Keys[name].Bundle(text)}}.Encode()
+	ts.Check(err)
+	if !json.Valid(body) {
+		ts.Fatalf("the statement is no JSON")
+	}
+	return body
+}
