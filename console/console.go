@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rampart-flags/rampart/flags"
@@ -41,6 +42,8 @@ type Options struct {
 	Anchors func() []receipt.AnchorState
 	// Decision is the latest that the proposer reported for an entry.
 	Decision func(feature, tenant string) (Decision, bool)
+	// Author says who wrote a commit, and its first line. Nil: nobody can say.
+	Author func(ctx context.Context, commit string) (author, subject string, err error)
 	// Commit is where the forge shows a commit, "" where that is not known.
 	Commit func(hash string) string
 	// Base is what stands before every path of a link, such as /environments/prod, where whoever serves the console takes it
@@ -146,10 +149,16 @@ type view struct {
 	State state
 	Env   string
 	Now   time.Time
+	Role  string // leader, follower, or "" where no lease is taken
 	Data  any
 }
 
 var errNotFound = errors.New("there is no such page")
+
+type problemData struct {
+	Missing bool
+	Text    string
+}
 
 func (c *Console) page(w http.ResponseWriter, r *http.Request, serve func(r *http.Request) (string, view, error)) {
 	name, v, err := serve(r)
@@ -161,10 +170,13 @@ func (c *Console) page(w http.ResponseWriter, r *http.Request, serve func(r *htt
 		} else {
 			c.opt.Log.Error("making a page of the console", "path", r.URL.Path, "err", err)
 		}
-		name, v = "problem", view{Title: "Not here", Data: err.Error()}
+		name, v = "problem", view{Title: "Not found", Data: problemData{Missing: code == http.StatusNotFound, Text: capital(strings.TrimPrefix(err.Error(), errNotFound.Error()+": ")) + "."}}
+		if code != http.StatusNotFound {
+			v.Title = "Something went wrong"
+		}
 	}
 	s := c.opt.Status()
-	v.State, v.Env, v.Now = stateOf(s, c.opt.Now()), s.Environment, c.opt.Now()
+	v.State, v.Env, v.Now, v.Role = stateOf(s, c.opt.Now()), s.Environment, c.opt.Now(), s.Role
 	var body bytes.Buffer // whole or not at all
 	if err := c.pages[name].Execute(&body, v); err != nil {
 		c.opt.Log.Error("making a page of the console", "path", r.URL.Path, "err", err)

@@ -128,7 +128,7 @@ func TestChart(t *testing.T) {
 	other := at(2, flags.RampUp, "0", "77")
 	other.Tenant = "acme"
 	past := []happened{at(0, flags.FeatureAdd, "", "on, 10%"), at(1, flags.RampUp, "10", "20"), other, at(3, flags.Disable, "", ""), at(4, flags.Enable, "", "")}
-	c := newChart(past, 20*1000, true, noon.Add(10*time.Minute))
+	c := newChart(past, nil, 20*1000, true, noon.Add(10*time.Minute))
 	var got []string
 	for _, p := range c.Points {
 		got = append(got, fmt.Sprintf("%g", p.Pct))
@@ -136,10 +136,10 @@ func TestChart(t *testing.T) {
 	if text := strings.Join(got, " "); text != "10 20 0 20" {
 		t.Errorf("points %s, want 10 20 0 20", text)
 	}
-	if c.Path != "M0.0 162.0H72.0V144.0H216.0V180.0H288.0V144.0H720.0" {
+	if c.Path != "M0.0 198.0H100.0V176.0H300.0V220.0H400.0V176.0H1000.0" {
 		t.Errorf("line %s", c.Path)
 	}
-	if c := newChart(nil, 0, true, noon); c.Path != "" {
+	if c := newChart(nil, nil, 0, true, noon); c.Path != "" {
 		t.Errorf("a flag without a past is drawn: %s", c.Path)
 	}
 }

@@ -2,10 +2,7 @@ package console
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,10 +18,12 @@ import (
 type overviewData struct {
 	Status  *reconciler.Status
 	Recent  []numbered
-	Ramping []entryRow
+	Ramping []flagRow
+	Counts  []filterLink // flags by kind
 	Anchors []receipt.AnchorState
 	Ledger  bool
 	Actions []Action
+	Others  int // ramping flags that are not listed
 }
 
 func (c *Console) overview(*http.Request) (string, view, error) {
@@ -36,14 +35,51 @@ func (c *Console) overview(*http.Request) (string, view, error) {
 		d.Anchors = c.opt.Anchors()
 	}
 	if live := c.opt.Live(); live != nil && live.Spec != nil {
-		for _, name := range live.Spec.Features() {
-			f := live.Spec.Feature(name)
-			if row := c.row(f, flags.DefaultTenant); f.Ramp != nil && row.ramping() && len(d.Ramping) < 10 {
-				d.Ramping = append(d.Ramping, row)
-			}
-		}
+		c.survey(&d, live)
 	}
 	return "overview", view{Title: "Overview", Nav: "overview", Data: d}, err
+}
+
+const maxRamping = 10
+
+// survey counts the flags by kind, and finds those that are ramping: held ones first, then those with a guard.
+func (c *Console) survey(d *overviewData, live *reconciler.Live) {
+	counts, lowered := map[string]int{}, loweredTenants(live)
+	var order [3][]flagRow // held, guarded, moved by hand
+	for _, name := range live.Spec.Features() {
+		f := live.Spec.Feature(name)
+		row := c.flagRow(f)
+		row.AnyLowered = row.Lowered || len(lowered[name]) > 0
+		for _, filter := range filters {
+			if row.is(filter) {
+				counts[filter]++
+			}
+		}
+		if !row.ramping() {
+			continue
+		}
+		at := 2
+		if row.Held {
+			at = 0
+		} else if row.Guarded {
+			at = 1
+		}
+		if len(order[at]) < maxRamping {
+			order[at] = append(order[at], row)
+		}
+	}
+	d.Ramping = slices.Concat(order[0], order[1], order[2])
+	d.Ramping = d.Ramping[:min(len(d.Ramping), maxRamping)]
+	d.Others = max(0, counts["ramping"]-len(d.Ramping))
+	for _, filter := range filters {
+		link := filterLink{Name: filter, Count: counts[filter], URL: c.opt.Base + "/flags?show=" + filter}
+		if filter == "all" {
+			link.URL = c.opt.Base + "/flags"
+		}
+		if link.Count > 0 || filter != "lowered" && filter != "expiring" {
+			d.Counts = append(d.Counts, link)
+		}
+	}
 }
 
 // entryRow is one feature for one tenant, as lists show it.
@@ -52,6 +88,8 @@ type entryRow struct {
 	flags.Entry
 	Share    float64 // percent, for the bar
 	Decision *Decision
+	Lowered  bool // by a break-glass statement in force
+	Unlisted bool // the spec does not name the tenant; a statement does
 }
 
 func (r entryRow) ramping() bool { return r.Enabled && r.Pct > 0 && r.Pct < flags.Full }
@@ -60,6 +98,8 @@ func (c *Console) row(f *flags.Feature, tenant string) entryRow {
 	r := entryRow{Feature: f.Name, Tenant: tenant, Entry: f.Entry(tenant)}
 	if live := c.opt.Live(); live != nil && live.Spec != nil && live.Spec.Feature(f.Name) == f {
 		r.Entry = live.Entry(f.Name, tenant) // with what break-glass statements lower
+		_, r.Lowered = live.Layer[flags.Key{Feature: f.Name, Tenant: tenant}]
+		r.Unlisted = tenant != flags.DefaultTenant && f.Tenant(tenant) == nil
 	}
 	if r.Enabled {
 		r.Share = float64(r.Pct) / 1000
@@ -77,6 +117,7 @@ type flagRow struct {
 	entryRow
 	Description, Owner, Expires string
 	Guarded, Held, Expiring     bool
+	AnyLowered                  bool // by a break-glass statement, for everybody or a tenant
 	Tenants                     []entryRow
 	More                        int // tenants that are not listed
 }
@@ -86,50 +127,125 @@ type flagsData struct {
 	Query, Filter, Owner string
 	Tenant               string
 	Found, All, Page     int
+	From, To             int    // the rows shown, counted from 1
 	Previous, Next       string // addresses of the neighbouring pages
-	Filters              []string
+	Filters              []filterLink
+	Owners               []string // for the field's suggestions
+	Narrowed             bool     // by words, tenant or owner
+}
+
+// filterLink leads to the flags of one kind.
+type filterLink struct {
+	Name, URL string
+	Count     int
+	Current   bool
 }
 
 const (
-	rowsAPage    = 100
-	tenantsARow  = 50
-	expiresSoon  = 30 * 24 * time.Hour
-	maxPlanLines = 200
+	rowsAPage   = 100
+	tenantsARow = 50
+	expiresSoon = 30 * 24 * time.Hour
 )
 
-var filters = []string{"all", "ramping", "held", "off", "expiring"}
+var filters = []string{"all", "ramping", "held", "off", "lowered", "expiring"}
+
+const maxOwners = 200 // suggestions
 
 func (c *Console) flags(r *http.Request) (string, view, error) {
 	q := r.URL.Query()
-	d := flagsData{Query: strings.TrimSpace(q.Get("q")), Filter: cmp.Or(q.Get("show"), "all"), Owner: q.Get("owner"), Tenant: q.Get("tenant"), Filters: filters}
+	d := flagsData{Query: strings.TrimSpace(q.Get("q")), Filter: cmp.Or(q.Get("show"), "all"), Owner: q.Get("owner"), Tenant: q.Get("tenant")}
+	d.Narrowed = d.Query != "" || d.Owner != "" || d.Tenant != ""
 	d.Page, _ = strconv.Atoi(q.Get("page"))
 	d.Page = max(1, d.Page)
+	counts, owners := map[string]int{}, map[string]bool{}
 	if live := c.opt.Live(); live != nil && live.Spec != nil {
 		d.All = len(live.Spec.Features())
+		lowered := loweredTenants(live)
 		for _, name := range live.Spec.Features() {
 			f := live.Spec.Feature(name)
+			if f.Owner != "" && len(owners) < maxOwners {
+				owners[f.Owner] = true
+			}
 			row := c.flagRow(f)
-			if !d.shows(row, f) {
+			row.AnyLowered = row.Lowered || len(lowered[name]) > 0
+			if !d.matches(f, lowered[name]) {
+				continue
+			}
+			for _, filter := range filters {
+				if row.is(filter) {
+					counts[filter]++
+				}
+			}
+			if !row.is(d.Filter) {
 				continue
 			}
 			d.Found++
 			if d.Found > (d.Page-1)*rowsAPage && d.Found <= d.Page*rowsAPage {
-				c.tenants(&row, f, d.Tenant)
+				c.tenants(&row, f, lowered[name], d.Tenant)
 				d.Rows = append(d.Rows, row)
 			}
 		}
 	}
-	turn := func(page int) string {
-		q.Set("page", strconv.Itoa(page))
-		return c.opt.Base + "/flags?" + q.Encode()
+	d.Owners = slices.Sorted(maps.Keys(owners))
+	d.From, d.To = (d.Page-1)*rowsAPage+1, (d.Page-1)*rowsAPage+len(d.Rows)
+	turn := func(show string, page int) string {
+		to := maps.Clone(q)
+		to.Del("page")
+		if page > 1 {
+			to.Set("page", strconv.Itoa(page))
+		}
+		if to.Set("show", show); show == "all" {
+			to.Del("show")
+		}
+		if len(to) == 0 {
+			return c.opt.Base + "/flags"
+		}
+		return c.opt.Base + "/flags?" + to.Encode()
+	}
+	for _, f := range filters {
+		if counts[f] > 0 || f == "all" || f == d.Filter {
+			d.Filters = append(d.Filters, filterLink{f, turn(f, 1), counts[f], f == d.Filter})
+		}
 	}
 	if d.Page > 1 {
-		d.Previous = turn(d.Page - 1)
+		d.Previous = turn(d.Filter, d.Page-1)
 	}
 	if d.Found > d.Page*rowsAPage {
-		d.Next = turn(d.Page + 1)
+		d.Next = turn(d.Filter, d.Page+1)
 	}
 	return "flags", view{Title: "Flags", Nav: "flags", Data: d}, nil
+}
+
+// loweredTenants are the tenants, by feature, whose entry a break-glass statement lowers; the spec may not name them.
+func loweredTenants(live *reconciler.Live) map[string][]string {
+	var out map[string][]string
+	for k := range live.Layer {
+		if k.Tenant == flags.DefaultTenant {
+			continue
+		}
+		if out == nil {
+			out = map[string][]string{}
+		}
+		out[k.Feature] = append(out[k.Feature], k.Tenant)
+	}
+	for _, tenants := range out {
+		slices.Sort(tenants)
+	}
+	return out
+}
+
+// tenantsOf are a feature's tenants: those that the spec names, then those that only a statement in force names.
+func tenantsOf(f *flags.Feature, lowered []string) []string {
+	var out []string
+	for name := range f.Tenants() {
+		out = append(out, name)
+	}
+	for _, name := range lowered {
+		if f.Tenant(name) == nil {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func (c *Console) flagRow(f *flags.Feature) flagRow {
@@ -141,28 +257,32 @@ func (c *Console) flagRow(f *flags.Feature) flagRow {
 	return row
 }
 
-func (d flagsData) shows(row flagRow, f *flags.Feature) bool {
+// matches says whether a feature is among those that were searched for.
+func (d flagsData) matches(f *flags.Feature, lowered []string) bool {
 	if d.Query != "" && !strings.Contains(strings.ToLower(f.Name+" "+f.Description+" "+f.Owner), strings.ToLower(d.Query)) {
 		return false
 	}
-	if d.Owner != "" && f.Owner != d.Owner || d.Tenant != "" && f.Tenant(d.Tenant) == nil {
-		return false
-	}
-	switch d.Filter {
+	return (d.Owner == "" || f.Owner == d.Owner) && (d.Tenant == "" || f.Tenant(d.Tenant) != nil || slices.Contains(lowered, d.Tenant))
+}
+
+func (row flagRow) is(filter string) bool {
+	switch filter {
 	case "ramping":
 		return row.ramping()
 	case "held":
 		return row.Held
 	case "off":
 		return !row.Enabled || row.Pct == 0 && len(row.Cohorts) == 0
+	case "lowered":
+		return row.AnyLowered
 	case "expiring":
 		return row.Expiring
 	}
 	return true
 }
 
-func (c *Console) tenants(row *flagRow, f *flags.Feature, only string) {
-	for name := range f.Tenants() {
+func (c *Console) tenants(row *flagRow, f *flags.Feature, lowered []string, only string) {
+	for _, name := range tenantsOf(f, lowered) {
 		if only != "" && name != only {
 			continue
 		}
@@ -172,181 +292,6 @@ func (c *Console) tenants(row *flagRow, f *flags.Feature, only string) {
 		}
 		row.Tenants = append(row.Tenants, c.row(f, name))
 	}
-}
-
-type featureData struct {
-	flagRow
-	Version, Commit string
-	Own             *flags.Ramped
-	Chart           chart
-	History         []happened
-	Guard           []guardField
-	Heat            []entryRow
-	Try             *tried
-	TryTenant, User string
-	Generation      uint64
-}
-
-type guardField struct{ Name, Value string }
-
-// tried is a decision that was asked for in the page.
-type tried struct {
-	flags.Decision
-	Key    string
-	Bucket flags.Pct
-	Pct    flags.Pct
-}
-
-func (c *Console) feature(r *http.Request) (string, view, error) {
-	live := c.opt.Live()
-	name := r.PathValue("feature")
-	if live == nil || live.Spec == nil || live.Spec.Feature(name) == nil {
-		return "", view{}, fmt.Errorf("%w: no feature %q is live", errNotFound, name)
-	}
-	f := live.Spec.Feature(name)
-	d := featureData{flagRow: c.flagRow(f), Version: live.Version, Commit: live.Commit, Guard: guardFields(f.Ramp), Generation: live.Generation.Number}
-	if f.Own != nil {
-		d.Own = f.Own.Ramped
-	}
-	for tenant := range f.Tenants() {
-		d.Heat = append(d.Heat, c.row(f, tenant))
-	}
-	past, err := c.index.feature(name)
-	if err != nil {
-		return "", view{}, err
-	}
-	d.Chart = newChart(past, d.Pct, d.Enabled, c.opt.Now())
-	slices.Reverse(past)
-	d.History = past[:min(len(past), 100)]
-	q := r.URL.Query()
-	d.TryTenant, d.User = q.Get("tenant"), q.Get("user")
-	if d.TryTenant != "" || d.User != "" {
-		e := live.Entry(f.Name, d.TryTenant)
-		d.Try = &tried{Decision: flags.Decide(&e, d.TryTenant, d.User), Key: cmp.Or(d.User, d.TryTenant), Bucket: flags.Bucket(e.Salt, d.TryTenant, d.User), Pct: e.Pct}
-	}
-	return "feature", view{Title: name, Nav: "flags", Data: d}, nil
-}
-
-// guardFields are the members of the ramp block, in their order, as they were written.
-func guardFields(raw []byte) []guardField {
-	if len(raw) == 0 {
-		return nil
-	}
-	var out []guardField
-	dec := json.NewDecoder(strings.NewReader(string(raw)))
-	if _, err := dec.Token(); err != nil {
-		return nil
-	}
-	for dec.More() {
-		name, err := dec.Token()
-		var value json.RawMessage
-		if err != nil || dec.Decode(&value) != nil {
-			return out
-		}
-		text := strings.TrimSpace(string(value))
-		var plain string
-		if json.Unmarshal(value, &plain) == nil {
-			text = plain
-		}
-		out = append(out, guardField{fmt.Sprint(name), text})
-	}
-	return out
-}
-
-type historyData struct {
-	Generations []reconciler.Generation // newest first
-	Refused     []reconciler.Refusal
-	Deferred    []reconciler.Refusal
-	From, To    uint64
-	Changes     []flags.Change
-	Omitted     int
-	Compared    bool
-	Problem     string
-	More        int
-}
-
-func (c *Console) history(r *http.Request) (string, view, error) {
-	s := c.opt.Status()
-	d := historyData{Refused: slices.Clone(s.Refused), Deferred: s.Deferred}
-	slices.Reverse(d.Refused)
-	all, err := c.opt.Generations()
-	if err != nil && !errors.Is(err, reconciler.ErrNoState) {
-		return "", view{}, err
-	}
-	slices.Reverse(all)
-	d.Generations = all[:min(len(all), 200)]
-	d.More = len(all) - len(d.Generations)
-	q := r.URL.Query()
-	d.From, _ = strconv.ParseUint(q.Get("from"), 10, 64)
-	d.To, _ = strconv.ParseUint(q.Get("to"), 10, 64)
-	if d.From > 0 && d.To > 0 {
-		d.Compared = true
-		d.Changes, err = c.compare(r.Context(), all, d.From, d.To)
-		if err != nil {
-			d.Problem = err.Error()
-		}
-		d.Changes, d.Omitted = cut(d.Changes)
-	} else if len(all) > 1 {
-		d.From, d.To = all[1].Number, all[0].Number
-	}
-	return "history", view{Title: "History", Nav: "history", Data: d}, nil
-}
-
-func cut(changes []flags.Change) ([]flags.Change, int) {
-	if n := len(changes) - maxPlanLines; n > 0 {
-		return changes[:maxPlanLines], n
-	}
-	return changes, 0
-}
-
-func (c *Console) compare(ctx context.Context, all []reconciler.Generation, from, to uint64) ([]flags.Change, error) {
-	if c.opt.SpecAt == nil {
-		return nil, errors.New("specs of earlier generations are not at hand")
-	}
-	read := func(n uint64) (*flags.Spec, error) {
-		for _, g := range all {
-			if g.Number == n {
-				return c.opt.SpecAt(ctx, g.Commit)
-			}
-		}
-		return nil, fmt.Errorf("there is no generation %d", n)
-	}
-	a, err := read(from)
-	if err != nil {
-		return nil, err
-	}
-	b, err := read(to)
-	if err != nil {
-		return nil, err
-	}
-	return flags.Diff(a, b), nil
-}
-
-type planData struct {
-	*reconciler.Plan
-	Omitted         int
-	Rises, Rebucket int
-}
-
-func (c *Console) plan(r *http.Request) (string, view, error) {
-	if c.opt.Plan == nil {
-		return "", view{}, fmt.Errorf("%w: plans are not made here", errNotFound)
-	}
-	p, err := c.opt.Plan(r.Context())
-	if err != nil {
-		return "", view{}, err
-	}
-	d := planData{Plan: p}
-	for _, ch := range p.Changes {
-		if ch.Rises {
-			d.Rises++
-		}
-		if ch.Kind == flags.Salt {
-			d.Rebucket++
-		}
-	}
-	d.Plan.Changes, d.Omitted = cut(p.Changes)
-	return "plan", view{Title: "Plan", Nav: "history", Data: d}, nil
 }
 
 // featureURL is where a feature is shown.

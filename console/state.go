@@ -112,25 +112,42 @@ func stepsOf(s *reconciler.Status) []step {
 	if steps[0].Class == "good" && s.Observed != nil {
 		steps[0].Text = s.Observed.Subject
 	}
+	if n := len(s.Refused); n > 0 && steps[1].Class == "bad" {
+		steps[1].Commit = s.Refused[n-1].Commit // what is stuck, not what came through
+	}
+	if s.Applied != nil && steps[2].Class == "good" {
+		steps[2].Text = fmt.Sprintf("generation %d, %s", s.Applied.Generation, s.Applied.Version)
+	}
 	return steps
 }
 
 func (c *Console) funcs() template.FuncMap {
 	return template.FuncMap{
-		"short":  func(hash string) string { return hash[:min(len(hash), 10)] },
-		"forge":  c.opt.Commit,
-		"ago":    func(t time.Time) string { return agoAt(t, c.opt.Now()) },
-		"stamp":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"rfc":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"join":   func(list []string) string { return strings.Join(list, ", ") },
-		"tenant": tenantName,
-		"add":    func(a, b int) int { return a + b },
-		"heat":   heat,
-		"plural": plural,
-		"page":   func(name string) string { return c.opt.Base + featureURL(name) },
-		"base":   func() string { return c.opt.Base },
-		"pct":    func(p flags.Pct) string { return p.String() },
+		"short":   func(hash string) string { return hash[:min(len(hash), 10)] },
+		"forge":   c.opt.Commit,
+		"ago":     func(t time.Time) string { return agoAt(t, c.opt.Now()) },
+		"stamp":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"rfc":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"join":    func(list []string) string { return strings.Join(list, ", ") },
+		"tenant":  tenantName,
+		"add":     func(a, b int) int { return a + b },
+		"add64":   func(a, b uint64) uint64 { return a + b },
+		"heat":    heat,
+		"plural":  plural,
+		"capital": capital,
+		"digest":  shortDigest,
+		"page":    func(name string) string { return c.opt.Base + featureURL(name) },
+		"base":    func() string { return c.opt.Base },
+		"pct":     func(p flags.Pct) string { return p.String() },
 	}
+}
+
+// capital makes a heading of a state's word.
+func capital(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 func plural(n int, one string) string {

@@ -96,6 +96,10 @@ func newConsole(log *slog.Logger, a *app, o *opened, told *pushed, base string) 
 				Approval: d.Approval, Until: d.Until, At: d.At, PullRequest: webAddress(d.PullRequest)}, ok
 		},
 		Commit: commitAddress(a.repo),
+		Author: func(ctx context.Context, commit string) (author, subject string, err error) {
+			c, err := o.repo.Commit(ctx, commit)
+			return c.Author.Name, c.Subject(), err
+		},
 		Actions: []console.Action{{Name: "Look at git now", Path: "/admin/reconcile"},
 			{Name: "Suspend", Path: "/admin/suspend"}, {Name: "Resume", Path: "/admin/resume"}},
 	}

@@ -101,7 +101,7 @@ func keyboard(t *testing.T, p *tab) {
 
 func mouse(t *testing.T, p *tab) {
 	p.open("/")
-	if state := p.text("#how"); !strings.HasSuffix(state, "refused") {
+	if state := p.text("#how"); !strings.EqualFold(state, "refused") {
 		t.Errorf("the state is %q", state)
 	}
 	p.run(chromedp.Click(`nav a[href="/receipts"]`))
@@ -160,7 +160,7 @@ func policy(t *testing.T, p *tab) {
 func noScript(t *testing.T, p *tab) {
 	call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	p.open("/")
-	for _, want := range []string{"refused", "NotAuthorized", "flags-v1+ramp.1"} {
+	for _, want := range []string{"Refused", "NotAuthorized", "flags-v1+ramp.1"} {
 		if !strings.Contains(p.text("main"), want) {
 			t.Errorf("without a script the overview does not say %q", want)
 		}

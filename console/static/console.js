@@ -10,7 +10,8 @@
 
   // What a person has opened stays open, and what they type is never taken away.
   const busy = () => main.contains(document.activeElement) && /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
-  const openDetails = () => new Set([...main.querySelectorAll("details[open]")].map((d) => d.closest("tr")?.querySelector("th a")?.getAttribute("href")));
+  const nameOf = (d) => d.id || d.closest("tr")?.querySelector("th a")?.getAttribute("href");
+  const openDetails = () => new Map([...main.querySelectorAll("details")].map((d) => [nameOf(d), d.open]));
 
   let fetching = false, again = false, posted = document.querySelector("[data-posted]") !== null;
   async function refresh() {
@@ -28,7 +29,10 @@
       main.replaceChildren(...page.getElementById("main").childNodes);
       document.getElementById("state").replaceWith(page.getElementById("state"));
       document.querySelector("footer time").replaceWith(page.querySelector("footer time"));
-      for (const d of main.querySelectorAll("details")) if (open.has(d.closest("tr")?.querySelector("th a")?.getAttribute("href"))) d.open = true;
+      for (const d of main.querySelectorAll("details")) if (open.has(nameOf(d))) d.open = open.get(nameOf(d));
+      document.title = page.title;
+      const icon = document.getElementById("icon"), newIcon = page.getElementById("icon");
+      if (icon.getAttribute("href") !== newIcon.getAttribute("href")) icon.replaceWith(newIcon);
       if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
       main.classList.remove("fresh"); void main.offsetWidth; main.classList.add("fresh");
       const now = document.getElementById("state").textContent;
@@ -44,10 +48,13 @@
 
   // Hands on: what needs the admin token. It is kept in this tab, and sent to this server alone.
   const key = "rampart-admin-token" + base;
+  let answered = ""; // what the last press came to
+  const show = () => { const line = document.getElementById("answered"); if (line) line.textContent = answered; };
   function ready() {
     const admin = document.getElementById("admin");
     if (!admin) return;
     admin.hidden = false;
+    show();
     const form = document.getElementById("token-form");
     const have = sessionStorage.getItem(key) !== null;
     for (const b of admin.querySelectorAll("[data-post]")) {
@@ -68,7 +75,9 @@
     const answer = await fetch(path, { method: "POST", headers: { Authorization: "Bearer " + sessionStorage.getItem(key), "Content-Type": "application/json" }, body: "{}" });
     if (answer.status === 401) { sessionStorage.removeItem(key); ready(); }
     const body = await answer.json().catch(() => ({}));
-    say(answer.ok ? what + ": done" : what + ": " + (body.error ?? answer.statusText));
+    answered = answer.ok ? what + ": done" : what + ": " + (body.error ?? answer.statusText);
+    say(answered);
+    show();
     refresh();
   }
 
