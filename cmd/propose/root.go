@@ -38,6 +38,7 @@ var subcommands = []func(*app) *cobra.Command{
 	initCommand,
 	keygenCommand,
 	overrideCommand,
+	policyCommand,
 	promoteCommand,
 	rampCommand,
 	refsCommand,

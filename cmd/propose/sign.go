@@ -96,12 +96,12 @@ func (a *app) signSpec(ctx context.Context, path string, spec *flags.Spec, s sig
 	if out.bundle, out.by, err = a.makeBundle(ctx, spec.Bytes(), s); err != nil {
 		return signed{}, fmt.Errorf("signing %s: %w", path, err)
 	}
-	out.path, err = a.whereToSign(path, spec, out.by, policy, s.signer)
+	out.path, err = a.whereToSign(path, spec.Bytes(), out.by, policy, s.signer)
 	return out, err
 }
 
 // whereToSign never takes the place of somebody else's signature that still counts.
-func (a *app) whereToSign(path string, spec *flags.Spec, key signing.PublicKey, policy *trust.Policy, signer string) (string, error) {
+func (a *app) whereToSign(path string, content []byte, key signing.PublicKey, policy *trust.Policy, signer string) (string, error) {
 	if signer != "" {
 		return bundlePath(path, signer), nil
 	}
@@ -112,7 +112,7 @@ func (a *app) whereToSign(path string, spec *flags.Spec, key signing.PublicKey, 
 	}
 	there := []signing.NamedBundle{{Path: first, Data: data}}
 	mine := signing.Identity{Name: "me", Keys: []signing.PublicKey{key}}
-	result := signing.Verify(signing.NewArtifact(spec.Bytes()), there, []signing.Identity{mine}, signing.Options{})
+	result := signing.Verify(signing.NewArtifact(content), there, []signing.Identity{mine}, signing.Options{})
 	if len(result.Valid) > 0 || !errors.Is(result.Rejected[0].Reason, signing.ErrUnknownSigner) {
 		return first, nil // mine, or worth nothing for these bytes
 	}

@@ -143,7 +143,7 @@ func isBundleOf(spec, name string) bool {
 const maxTrust = 4 << 20
 
 // readTrust reads the trust policy that path names, else the repository's own: trust.json at its
-// root, or beside the spec. Without any it returns nil.
+// root or beside the spec, whichever has the higher number. Without any it returns nil.
 func (a *app) readTrust(path string) (*trust.Policy, string, error) {
 	tries := []string{path}
 	if path == "" {
@@ -158,6 +158,8 @@ func (a *app) readTrust(path string) (*trust.Policy, string, error) {
 			}
 		}
 	}
+	var newest *trust.Policy
+	where := ""
 	for _, try := range tries {
 		src, err := a.readFile(try, maxTrust)
 		if errors.Is(err, fs.ErrNotExist) && path == "" {
@@ -167,9 +169,14 @@ func (a *app) readTrust(path string) (*trust.Policy, string, error) {
 			return nil, try, fmt.Errorf("reading the trust policy: %w", err)
 		}
 		p, err := trust.Parse(try, src)
-		return p, try, err
+		if err != nil {
+			return nil, try, err
+		}
+		if newest == nil || p.Version > newest.Version {
+			newest, where = p, try
+		}
 	}
-	return nil, "", nil
+	return newest, where, nil
 }
 
 // replaceFile gives path new content in one step, with the permissions it had.
