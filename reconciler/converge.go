@@ -173,16 +173,16 @@ func (r *Reconciler) bringOnce(ctx context.Context) error {
 		r.isLive(ctx, meta, nil)
 		return nil
 	case !empty && onlyTerm(read, meta) && c.Spec == nil && c.Bundle == nil && found.drift.total() == 0:
-		return r.beginTerm(ctx, live.Meta.Fence(), meta)
+		return r.beginTerm(ctx, r.fence(live.Meta), meta)
 	case empty && len(r.pending) == 0:
-		return r.write(ctx, KindRefill, &found.drift, live.Meta.Fence(), c)
+		return r.write(ctx, KindRefill, &found.drift, r.fence(live.Meta), c)
 	case read.Generation < meta.Generation || empty || read.Pending != "":
-		return r.write(ctx, KindApply, nil, live.Meta.Fence(), c)
+		return r.write(ctx, KindApply, nil, r.fence(live.Meta), c)
 	}
 	if read != meta && !onlyTerm(read, meta) {
 		found.drift.system("meta")
 	}
-	return r.write(ctx, KindRepair, &found.drift, live.Meta.Fence(), c)
+	return r.write(ctx, KindRepair, &found.drift, r.fence(live.Meta), c)
 }
 
 // outnumber gives the target a number that the store's generation does not exceed:

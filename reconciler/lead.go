@@ -131,7 +131,9 @@ func (r *Reconciler) term() uint64 {
 // fence is the one for a plan made from meta, under the own term.
 func (r *Reconciler) fence(m redisstore.Meta) redisstore.Fence {
 	f := m.Fence()
-	f.Term = r.term()
+	if f.Term = r.term(); r.leased() {
+		f.Owner = r.lead.owner
+	}
 	return f
 }
 

@@ -90,7 +90,7 @@ func (x *takeovers) land() {
 // leader is whoever leads, and the others.
 func (x *takeovers) leader() (w *world, others []*world) {
 	for _, i := range x.all {
-		if i.r != nil && i.r.leads() && i.r.term() == x.term() {
+		if i.r != nil && i.r.leads() && i.r.lead.owner == i.Redis.CLI("HGET", i.NS+"lease", "owner") {
 			w = i
 		} else {
 			others = append(others, i)

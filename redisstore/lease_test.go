@@ -141,6 +141,40 @@ func TestForgedLease(t *testing.T) {
 	})
 }
 
+// Somebody deleted the lease, and another took it in a term of the same number, or a
+// lower one: the old leader's writes are refused all the same.
+func TestLeaseOfAnotherOwner(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *redisstore.Store, raw *redis.Client) {
+		ctx := t.Context()
+		a, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "a", TTL: time.Hour, Floor: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustApply(t, s, redisstore.Fence{Owner: "a"}, redisstore.Change{Set: many(2, 1), Meta: meta(1, a.Term)})
+		for _, floor := range []uint64{4, 1} {
+			raw.Del(ctx, "flags:v1:lease")
+			if b, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "b", TTL: time.Hour, Floor: floor}); err != nil || b.Term > a.Term {
+				t.Fatalf("%+v, %v", b, err)
+			}
+			fence := mustMeta(t, s).Fence()
+			fence.Term, fence.Owner = a.Term, "a"
+			if _, err := s.Repair(ctx, fence, many(2, 2), nil); !errors.Is(err, redisstore.ErrConflict) {
+				t.Errorf("a repairs: %v", err)
+			}
+			if _, err := s.Apply(ctx, fence, redisstore.Change{Set: many(2, 2), Meta: meta(2, a.Term)}); !errors.Is(err, redisstore.ErrConflict) {
+				t.Errorf("a applies: %v", err)
+			}
+		}
+		expectLive(t, s, many(2, 1), 1)
+		raw.Del(ctx, "flags:v1:lease") // nobody has it: a may go on until it finds out
+		fence := mustMeta(t, s).Fence()
+		fence.Term, fence.Owner = a.Term, "a"
+		if _, err := s.Repair(ctx, fence, many(2, 2), nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Force takes the lease from whoever has it; notes outlive terms; what an old leader
 // renews touches nothing; peers hear of it all.
 func TestLeaseByForce(t *testing.T) {

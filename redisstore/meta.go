@@ -45,6 +45,9 @@ type Fence struct {
 	// Term is the writer's own lease term, for Repair and SetOverrides: a later term
 	// refuses the write. Zero leaves the lease out of it. Apply takes its Meta's Epoch.
 	Term uint64
+	// Owner is the writer's, as in its Lease: whoever else has a lease refuses the write,
+	// whatever the terms. Empty leaves that out.
+	Owner string
 }
 
 // Fence is the one for a plan made from this meta.

@@ -27,7 +27,7 @@ func (w *writer) fencedOn(ctx context.Context, write func(state, redis.Pipeliner
 		watch = append(watch, ns.system(nameLease))
 	}
 	var fields *redis.MapStringStringCmd
-	var term *redis.StringCmd
+	var held heldLease
 	var stream *redis.StatusCmd
 	var counts Counts
 	err := w.s.transact(ctx, transaction{
@@ -35,12 +35,15 @@ func (w *writer) fencedOn(ctx context.Context, write func(state, redis.Pipeliner
 		ask: func(p redis.Pipeliner) {
 			fields = p.HGetAll(ctx, ns.system(nameMeta))
 			if near {
-				term = p.HGet(ctx, ns.system(nameLease), leaseTerm)
+				held.term = p.HGet(ctx, ns.system(nameLease), leaseTerm)
+				if w.fence.Owner != "" {
+					held.owner = p.HGet(ctx, ns.system(nameLease), leaseOwner)
+				}
 				stream = p.Type(ctx, ns.system(nameChanges))
 			}
 		},
 		decide: func() (func(redis.Pipeliner), error) {
-			if err := w.check(fields, term); err != nil {
+			if err := w.check(fields, held); err != nil {
 				return nil, err
 			}
 			found := state{fields: fields.Val()}
@@ -67,22 +70,35 @@ func (w *writer) fencedOn(ctx context.Context, write func(state, redis.Pipeliner
 
 func isNoStream(kind *redis.StatusCmd) bool { return kind.Val() != "stream" && kind.Val() != "none" }
 
+// heldLease is what a write asks of the lease.
+type heldLease struct{ term, owner *redis.StringCmd }
+
 // check compares what is live with the fence.
-func (w *writer) check(fields *redis.MapStringStringCmd, term *redis.StringCmd) error {
+func (w *writer) check(fields *redis.MapStringStringCmd, held heldLease) error {
 	live, err := metaOf(fields)
 	if err != nil && !errors.Is(err, ErrNoMeta) {
 		return err
 	}
-	if err := w.fence.allows(live); err != nil || term == nil || w.term == 0 {
+	if err := w.fence.allows(live); err != nil || held.term == nil || w.term == 0 {
 		return err
 	}
-	text, err := term.Result()
+	text, err := held.term.Result()
 	if err != nil && !errors.Is(err, redis.Nil) && !isWrongType(err) {
 		return err
 	}
 	// A damaged term counts as none, as it does for who takes the lease next.
-	if held := parseTerm(text); held > w.term {
-		return fmt.Errorf("%w: term %d is over, the lease is in term %d", ErrConflict, w.term, held)
+	if now := parseTerm(text); now > w.term {
+		return fmt.Errorf("%w: term %d is over, the lease is in term %d", ErrConflict, w.term, now)
+	}
+	if held.owner == nil {
+		return nil
+	}
+	owner, err := held.owner.Result()
+	if err != nil && !errors.Is(err, redis.Nil) && !isWrongType(err) {
+		return err
+	}
+	if owner != "" && owner != w.fence.Owner {
+		return fmt.Errorf("%w: the lease is another's", ErrConflict)
 	}
 	return nil
 }
