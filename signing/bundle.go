@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 
 	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -49,7 +51,7 @@ func parseBundle(data []byte) (bundle, error) {
 		if isLegacy(data) {
 			return bundle{}, fmt.Errorf("%w (base64Signature): convert it with \"cosign bundle create --artifact FILE --bundle OLD --key cosign.pub --ignore-tlog --out FILE.sigstore.json\", or sign again with \"--new-bundle-format\"", ErrLegacyBundle)
 		}
-		return bundle{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return bundle{}, fmt.Errorf("%w: %s", ErrMalformed, malformed(data, err))
 	}
 	if !slices.Contains(mediaTypes, pb.GetMediaType()) {
 		return bundle{}, fmt.Errorf("%w: media type %.80q is not known, want %s", ErrMalformed, pb.GetMediaType(), mediaType)
@@ -77,6 +79,29 @@ func parseBundle(data []byte) (bundle, error) {
 		return bundle{}, fmt.Errorf("%w: it names neither key nor certificate", ErrMalformed)
 	}
 	return b, nil
+}
+
+var (
+	unknownField  = regexp.MustCompile(`unknown field "([^"]{1,80})"`)
+	repeatedField = regexp.MustCompile(`duplicate (?:field|map key) "([^"]{1,80})"`)
+)
+
+// malformed says what is wrong with data in words of our own: protojson's name its types, and differ
+// from build to build.
+func malformed(data []byte, err error) string {
+	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
+	switch m := unknownField.FindStringSubmatch(text); {
+	case len(bytes.TrimSpace(data)) == 0:
+		return "the file is empty"
+	case !json.Valid(data):
+		return "it is not JSON"
+	case m != nil:
+		return fmt.Sprintf("it has the unknown field %q", m[1])
+	}
+	if m := repeatedField.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("it has the field %q twice", m[1])
+	}
+	return "its JSON is no bundle's"
 }
 
 // isLegacy says whether data is what cosign wrote before bundles were standardised.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/gitrepo"
@@ -116,4 +118,14 @@ func (a *app) trailers(spec *flags.Spec) string {
 		chain = given
 	}
 	return fmt.Sprintf("\nFlags-Version: %s\nOp-Id: %s\nOp-Chain-Id: %s\n", spec.Version, op, chain)
+}
+
+// commitsAnyway tells whoever gives --commit, as other commands have it, that this one needs none.
+func commitsAnyway(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if missing, ok := errors.AsType[*pflag.NotExistError](err); ok && missing.GetSpecifiedName() == "commit" {
+			return usage(cli.Hint(err, "%s commits by itself: leave --commit out", c.CommandPath()))
+		}
+		return c.Parent().FlagErrorFunc()(c, err)
+	})
 }

@@ -61,6 +61,7 @@ func resolveCommand(a *app) *cobra.Command {
 		},
 	}
 	r.defineKey(cmd)
+	commitsAnyway(cmd)
 	cmd.Flags().StringVar(&r.take, "take", "", "where both changed a field, take `SIDE`: ours or theirs")
 	cmd.Flags().StringVar(&r.previous, "previous", "", "the `COMMIT` whose spec the result follows (default: the side that a remote branch has, else ours)")
 	cmd.Flags().BoolVar(&r.install, "install", false, "make git merge the spec by meaning, in this clone")

@@ -50,6 +50,7 @@ func rollbackCommand(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&last, "last", false, "undo the newest change to the spec")
 	cli.NoEnv(cmd, "last")
 	s.defineKey(cmd)
+	commitsAnyway(cmd)
 	return cmd
 }
 

@@ -170,6 +170,12 @@ func unsignedError(path string, result signing.Result) error {
 	if len(result.Valid)+len(result.Rejected) == 0 {
 		err = fmt.Errorf("verifying %s: there is no signature beside it", path)
 	}
+	for _, r := range result.Rejected {
+		if errors.Is(r.Reason, signing.ErrLegacyBundle) {
+			err = cli.Hint(err, "make the older bundle a v0.3 one with stock cosign: cosign bundle create --artifact %s --bundle OLD --key cosign.pub --ignore-tlog --out %s.sigstore.json", path, path)
+			break
+		}
+	}
 	return cli.Exit(cli.ExitRefused, cli.Hint(err, "propose sign --key KEY"))
 }
 
