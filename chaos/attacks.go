@@ -262,7 +262,8 @@ func (p *people) statement(tenant string, ttl string) (string, error) {
 	if _, err := p.git(p.desk, "reset", "-q", "--hard", p.w.oracle.newest().commit); err != nil {
 		return "", err
 	}
-	args := []string{"override", "--off", "brake", "--ttl", ttl, "--reason", "chaos", "--environment", environment, "--key", p.w.keys["oncall"].file}
+	p.said++
+	args := []string{"override", "--off", "brake", "--ttl", ttl, "--reason", fmt.Sprintf("chaos %d", p.said), "--environment", environment, "--key", p.w.keys["oncall"].file}
 	if tenant != "" {
 		args = append(args, "--tenant", tenant)
 	}

@@ -43,6 +43,7 @@ type checker struct {
 	place      int               // of its commit on the branch
 	stoodFor   map[uint64]string // generation -> digest
 	looks      int
+	lagged     map[uint64]bool   // floors that a refill by one that lagged was below
 	planted    map[string]string // canary -> its dump
 	lastOlder  time.Time
 	haveOlder  bool
@@ -56,7 +57,7 @@ func newChecker(w *world) (*checker, error) {
 		return nil, fmt.Errorf("reading the reconcilers' key: %w", err)
 	}
 	return &checker{
-		w: w, excuse: newExcuses(), reconciler: key, stoodFor: map[uint64]string{}, planted: map[string]string{},
+		w: w, excuse: newExcuses(), reconciler: key, stoodFor: map[uint64]string{}, lagged: map[uint64]bool{}, planted: map[string]string{},
 		generation: map[string]uint64{}, life: map[string]int{},
 	}, nil
 }
@@ -215,6 +216,10 @@ func (c *checker) sample(ctx context.Context) {
 	case c.excuse.has("drift"):
 	case len(v.meta) == 0 && c.excuse.has("emptied"):
 	case c.excuse.has("rewound"):
+	case t.invariant == invRising && c.excuse.has("lagging"):
+		c.mu.Lock()
+		c.lagged[c.floor] = true
+		c.mu.Unlock()
 	default:
 		c.w.trace.breaks(t.invariant, "%s", t.why)
 	}
@@ -225,7 +230,7 @@ func (c *checker) inOrder(v *view, now landed, generation uint64) {
 	if v.meta["pending"] != "" {
 		return
 	}
-	c.excuse.ordered(v.began, "emptied", "rewound", "drift")
+	c.excuse.ordered(v.began, "emptied", "lagging", "rewound", "drift")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if generation > c.floor {
@@ -256,10 +261,10 @@ func (c *checker) seen() map[uint64]string {
 	return maps.Clone(c.stoodFor)
 }
 
-func (c *checker) newestSeen() (generation uint64, looks int) {
+func (c *checker) newestSeen() (generation uint64, looks, lagged int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.floor, c.looks
+	return c.floor, c.looks, len(c.lagged)
 }
 
 func sortedKeys[V any](m map[uint64]V) []uint64 { return slices.Sorted(maps.Keys(m)) }

@@ -32,7 +32,7 @@ type lowered struct {
 }
 
 func newExcuses() *excuses {
-	return &excuses{by: map[string]*reason{"emptied": {}, "rewound": {}, "drift": {}}}
+	return &excuses{by: map[string]*reason{"emptied": {}, "lagging": {}, "rewound": {}, "drift": {}}}
 }
 
 // begin opens an excuse before the deed; the function it returns is for after it.
@@ -158,15 +158,15 @@ func (e *excuses) mustHold() []*trust.Override {
 	return all
 }
 
-// acknowledgedIDs are the statements that somebody said to be in force.
-func (e *excuses) acknowledgedIDs() []string {
+// everHeld are the statements that somebody said to be in force.
+func (e *excuses) everHeld() []*trust.Override {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var ids []string
+	var all []*trust.Override
 	for _, o := range e.lowers {
 		if !o.acknowledged.IsZero() {
-			ids = append(ids, o.ID)
+			all = append(all, o.Override)
 		}
 	}
-	return ids
+	return all
 }

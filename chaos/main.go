@@ -95,6 +95,7 @@ type result struct {
 	Newest    uint64            `json:"newest_generation"`
 	Live      int               `json:"generations_seen_live"`
 	Looks     int               `json:"looks"`
+	Lagged    int               `json:"refills_by_one_that_lagged"`
 	Receipts  map[string]uint64 `json:"receipts"`
 	SlowestS  float64           `json:"slowest_convergence_seconds"`
 	Usage     map[string]any    `json:"most_held"`
@@ -184,7 +185,7 @@ func (s settings) through(ctx context.Context, w *world) (result, error) {
 		st.run(ctx, round)
 		took, ok := c.calm(ctx, r)
 		res.Rounds, res.Actions, res.SlowestS = i+1, res.Actions+len(round.Actions), max(res.SlowestS, took.Seconds())
-		at, _ := c.newestSeen()
+		at, _, _ := c.newestSeen()
 		w.trace.say("round %d: %d actions, then calm after %.1f s at generation %d", i+1, len(round.Actions), took.Seconds(), at)
 		if !ok {
 			break // what comes after would only blur it
@@ -195,7 +196,7 @@ func (s settings) through(ctx context.Context, w *world) (result, error) {
 	stop()
 	res.Faults, res.Errors = st.faults, st.errs
 	res.Commits, res.Contents = w.oracle.size()
-	res.Newest, res.Looks = c.newestSeen()
+	res.Newest, res.Looks, res.Lagged = c.newestSeen()
 	res.Live, res.Skipped, res.Seconds = len(c.seen()), w.skipped, time.Since(began).Seconds()
 	return res, nil
 }

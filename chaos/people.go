@@ -29,6 +29,7 @@ type people struct {
 	desk   string // a clone of the one on call, who lands nothing
 	env    []string
 	bases  int
+	said   int
 	hidden string // where the branch was before somebody hijacked it, "" now
 }
 

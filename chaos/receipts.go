@@ -93,16 +93,16 @@ func (c *checker) listed() ([]receiptLine, error) {
 	return all, nil
 }
 
-// statements looks for the receipt of each acknowledged statement.
+// statements looks for the receipt of each acknowledged statement, by its reason: no two
+// have the same.
 func (c *checker) statements(all []receiptLine) {
-	for _, id := range c.excuse.acknowledgedIDs() {
-		if !slices.ContainsFunc(all, func(r receiptLine) bool { return r.Kind == "override" && mentions(r, id) }) {
-			c.w.trace.breaks(invReceipts, "statement %s was acknowledged, and no ledger says so", id)
+	for _, o := range c.excuse.everHeld() {
+		told := func(r receiptLine) bool { return r.Kind == "override" && strings.HasSuffix(r.Detail, o.Reason) }
+		if !slices.ContainsFunc(all, told) {
+			c.w.trace.breaks(invReceipts, "statement %s (%s) was acknowledged, and no ledger says so", o.ID, o.Reason)
 		}
 	}
 }
-
-func mentions(r receiptLine, id string) bool { return r.OpID == id || strings.Contains(r.Detail, id) }
 
 // anchored waits until the notary has confirmed what stood in the ledgers when the
 // quiet began.

@@ -19,8 +19,20 @@ func (s *storm) flush(action) error {
 	defer cancel()
 	s.check.canaries.Lock()
 	defer s.check.canaries.Unlock()
-	defer s.check.excuse.begin("emptied")()
+	defer s.emptied()()
 	return s.check.plant(ctx, true)
+}
+
+// emptied excuses what follows when Redis loses everything: meta may be gone for a
+// while. With several reconcilers, one that was stopped or cut off may be the first to
+// fill it, with the newest generation that it knows; the others have to put that right.
+func (s *storm) emptied() func() {
+	gone := s.check.excuse.begin("emptied")
+	if len(s.w.names) == 1 {
+		return gone
+	}
+	lag := s.check.excuse.begin("lagging")
+	return func() { gone(); lag() }
 }
 
 // restartRedis kills Redis and starts it again: with all it had, with nothing, or with
@@ -36,7 +48,7 @@ func (s *storm) restartRedis(a action) error {
 	}
 	switch a.Kind {
 	case "empty":
-		defer s.check.excuse.begin("emptied")()
+		defer s.emptied()()
 	case "older":
 		defer s.check.excuse.begin("rewound")()
 	}

@@ -23,6 +23,7 @@ const (
 	environment = "prod"
 	adminToken  = "the token of the chaos"
 	interval    = 500 * time.Millisecond // of the reconcilers, and the clients' poll
+	lease       = 3 * time.Second        // of the reconciler that leads
 )
 
 // world is everything that runs: a git server, a Redis, a notary, the reconcilers a and
@@ -249,7 +250,7 @@ func (w *world) startReconciler(name string) error {
 	w.url[name] = fmt.Sprintf("http://127.0.0.1:%d", port)
 	p := w.add(name, []string{"RAMPART_ADMIN_TOKEN=" + adminToken}, func() bool { return w.healthy(name) }, func() (string, []string) {
 		return filepath.Join(w.bin, "reconcile"), []string{"run", "--name", name, "--repo", "http://" + via[0] + "/flags.git", "--trust", filepath.Join(w.dir, "trust.json"),
-			"--redis", "redis://" + via[1], "--namespace", namespace, "--state-dir", state, "--interval", interval.String(),
+			"--redis", "redis://" + via[1], "--namespace", namespace, "--state-dir", state, "--interval", interval.String(), "--lease", lease.String(),
 			"--listen", strings.TrimPrefix(w.url[name], "http://"), "--key", w.keys["reconciler"].file, "--notaries", file}
 	})
 	return p.start()
