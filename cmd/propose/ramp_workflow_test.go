@@ -19,6 +19,9 @@ import (
 
 const projectRoot = "../.."
 
+// projectDir is projectRoot for tests that go elsewhere.
+var projectDir, _ = filepath.Abs(projectRoot)
+
 // job is as much of a workflow or an action as is looked at here.
 type job struct {
 	Permissions any              `yaml:"permissions"`
@@ -77,11 +80,7 @@ func readYAML(t *testing.T, path string, v any) {
 // script runs one of the jobs' scripts, as a job does.
 func script(t *testing.T, dir, name string, env ...string) (out string, code int) {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join(projectRoot, "scripts", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("bash", path)
+	cmd := exec.Command("bash", filepath.Join(projectDir, "scripts", name))
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	b, err := cmd.CombinedOutput()
 	if _, ok := err.(*exec.ExitError); err != nil && !ok {

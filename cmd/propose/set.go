@@ -12,6 +12,7 @@ import (
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/schema"
 )
 
 const setLong = `set changes a feature, or one tenant's entry of it, in the spec: it edits the file without touching the
@@ -149,6 +150,9 @@ func (a *app) set(ctx context.Context, w wish, base, previous string, s signSett
 	}
 	from.base = base
 	rev, err := revise(cur, edits, from)
+	if one, many := (*schema.Error)(nil), (schema.Errors)(nil); errors.As(err, &one) || errors.As(err, &many) {
+		return usage(err) // the spec was valid before: what was asked for is wrong
+	}
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ var subcommands = []func(*app) *cobra.Command{
 	planCommand,
 	statusCommand,
 	demoCommand,
+	doctorCommand,
 	receiptsCommand,
 	lineageCommand,
 	coverageCommand,

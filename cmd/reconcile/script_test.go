@@ -73,7 +73,7 @@ func setupScript(env *testscript.Env) error {
 		"HOME": home, "NO_COLOR": "1", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.DevNull, "GIT_TERMINAL_PROMPT": "0",
 		"RAMPART_REPO": stage.Repo.URL(), "RAMPART_TRUST": stage.Trust, "RAMPART_REDIS": stage.Redis.URL(),
 		"RAMPART_STATE_DIR": filepath.Join(env.WorkDir, "state"), "STATE": filepath.Join(env.WorkDir, "state"),
-		"REPO": stage.Repo.URL(), "ORIGIN": stage.Repo.Origin, "TRUST": stage.Trust, "REDIS": stage.Redis.URL(),
+		"REPO": stage.Repo.URL(), "ORIGIN": stage.Repo.Origin, "TRUST": stage.Trust, "REDIS": stage.Redis.URL(), "REDISHOST": stage.Redis.Addr(),
 	} {
 		env.Setenv(name, value)
 	}
