@@ -20,17 +20,26 @@ const (
 	batchAge           = 20 * time.Millisecond
 	checkpointInterval = 200 * time.Millisecond
 	retryLog           = time.Second
+	// The log library looks at its files ten times a second, also while nothing happens. After so long without a new leaf it
+	// is closed, and opened again for the next one: a process may have a thousand ledgers.
+	parkAfter = 3 * time.Second
 )
 
 // merkleLog hands the journal's leaves to the tiled log, in order.
 type merkleLog struct {
-	logger   *slog.Logger
-	journal  string
+	logger  *slog.Logger
+	journal string
+	dir     string
+	signer  note.Signer
+	stop    chan struct{} // closed when no more leaves will come
+	wake    chan struct{} // capacity 1
+
+	// Of the feeder: the library, all nil while it is parked, and how many leaves it is known to have.
 	add      tessera.AddFn
 	shutdown func(context.Context) error
 	reader   tessera.LogReader
-	stop     chan struct{} // closed when no more leaves will come
-	wake     chan struct{} // capacity 1
+	end      context.CancelFunc
+	fed      uint64
 
 	mu    sync.Mutex
 	base  uint64 // number of leaves[0]
@@ -41,29 +50,57 @@ type merkleLog struct {
 
 func openLog(ctx context.Context, dir string, signer note.Signer, j *journal, logger *slog.Logger) (*merkleLog, error) {
 	quietLibrary(logger)
-	driver, err := posix.New(ctx, posix.Config{Path: dir})
+	m := &merkleLog{logger: logger, journal: j.dir, dir: dir, signer: signer,
+		stop: make(chan struct{}), wake: make(chan struct{}, 1), base: j.next, next: j.next, idle: make(chan struct{})}
+	if err := m.open(ctx); err != nil {
+		return nil, err
+	}
+	if m.fed > j.next {
+		m.end()
+		return nil, fmt.Errorf("%w: %d receipts, %d leaves in %s", ErrBehindLog, j.next, m.fed, dir)
+	}
+	m.nudge()
+	return m, nil
+}
+
+// open starts the library on the log's folder.
+func (m *merkleLog) open(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	driver, err := posix.New(ctx, posix.Config{Path: m.dir})
 	if err != nil {
-		return nil, fmt.Errorf("opening the receipts' log: %w", err)
+		end()
+		return fmt.Errorf("opening the receipts' log: %w", err)
 	}
 	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(signer).
+		WithCheckpointSigner(m.signer).
 		WithBatching(batchSize, batchAge).
 		WithCheckpointInterval(checkpointInterval)
 	appender, shutdown, reader, err := tessera.NewAppender(ctx, driver, opts)
 	if err != nil {
-		return nil, fmt.Errorf("opening the receipts' log: %w", err)
+		end()
+		return fmt.Errorf("opening the receipts' log: %w", err)
 	}
 	size, err := reader.IntegratedSize(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading the size of the receipts' log: %w", err)
+		end()
+		return fmt.Errorf("reading the size of the receipts' log: %w", err)
 	}
-	if size > j.next {
-		return nil, fmt.Errorf("%w: %d receipts, %d leaves in %s", ErrBehindLog, j.next, size, dir)
+	m.add, m.shutdown, m.reader, m.end, m.fed = appender.Add, shutdown, reader, end, size
+	return nil
+}
+
+// park closes the library once it has published what it was given. What it could not publish, the next one does.
+func (m *merkleLog) park(ctx context.Context) error {
+	if m.reader == nil {
+		return nil
 	}
-	m := &merkleLog{logger: logger, journal: j.dir, add: appender.Add, shutdown: shutdown, reader: reader,
-		stop: make(chan struct{}), wake: make(chan struct{}, 1), base: j.next, next: j.next, idle: make(chan struct{})}
-	m.nudge()
-	return m, nil
+	err := m.shutdown(ctx)
+	m.end()
+	m.add, m.shutdown, m.reader, m.end = nil, nil, nil, nil
+	if err != nil {
+		return fmt.Errorf("finishing the receipts' log: %w", err)
+	}
+	return nil
 }
 
 var quietOnce sync.Once
@@ -129,23 +166,41 @@ func (m *merkleLog) feed(ctx context.Context) {
 		case stop == nil:
 			return
 		default:
+			park := time.NewTimer(parkAfter)
+			if m.reader == nil {
+				park.Stop()
+			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-stop:
 				stop = nil // one more round, for what came last
 			case <-m.wake:
+			case <-park.C:
+				if err := m.park(ctx); err != nil && ctx.Err() == nil {
+					m.logger.Warn("closing an idle log", "err", err)
+				}
 			}
+			park.Stop()
 		}
 	}
 }
 
 // feedOnce hands over the next leaves and waits until they are integrated. It returns how many there were.
 func (m *merkleLog) feedOnce(ctx context.Context) (int, error) {
+	if m.reader == nil {
+		if m.appended() <= m.fed {
+			return 0, nil
+		}
+		if err := m.open(ctx); err != nil {
+			return 0, err
+		}
+	}
 	size, err := m.reader.IntegratedSize(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading the size of the receipts' log: %w", err)
 	}
+	m.fed = size
 	leafs, err := m.take(size)
 	if err != nil || len(leafs) == 0 {
 		return 0, err
@@ -201,8 +256,5 @@ func (m *merkleLog) close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("finishing the receipts' log: %w", ctx.Err())
 	}
-	if err := m.shutdown(ctx); err != nil {
-		return fmt.Errorf("finishing the receipts' log: %w", err)
-	}
-	return nil
+	return m.park(ctx)
 }
