@@ -21,16 +21,17 @@ type flagdFlag struct {
 
 func importFlagd(b *builder, data []byte) error {
 	var doc struct {
-		Flags      members        `json:"flags"`
+		Flags      jsontext.Value `json:"flags"`
 		Evaluators map[string]any `json:"$evaluators"`
 	}
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return err
 	}
-	if doc.Flags == nil {
-		return fmt.Errorf(`no "flags" in it`)
+	all, err := flagdFlags(doc.Flags)
+	if err != nil {
+		return err
 	}
-	for _, m := range doc.Flags {
+	for _, m := range all {
 		var f flagdFlag
 		if err := json.Unmarshal(m.value, &f); err != nil {
 			return fmt.Errorf("flag %s: %w", m.name, err)
@@ -51,6 +52,9 @@ func importFlagd(b *builder, data []byte) error {
 		}
 		g := flagd{b: b, flag: m.name, on: on, evaluators: doc.Evaluators}
 		out := feature{rule: g.fallback(f.DefaultVariant)}
+		if f.DefaultVariant == "" {
+			b.note(m.name, Lost, "it has no default variant: the value in the code decided; here it is off where no rule decides")
+		}
 		if text, ok := f.Metadata["description"].(string); ok {
 			out.description = text
 		}
@@ -66,6 +70,33 @@ func importFlagd(b *builder, data []byte) error {
 		b.add(m.name, out)
 	}
 	return nil
+}
+
+// flagdFlags are the flags of a definition, which has them by name or in a list with keys.
+func flagdFlags(raw jsontext.Value) (all members, err error) {
+	switch raw.Kind() {
+	case '{':
+		return all, json.Unmarshal(raw, &all)
+	case '[':
+		var list []jsontext.Value
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil, err
+		}
+		for i, value := range list {
+			var f struct {
+				Key string `json:"key"`
+			}
+			if err := json.Unmarshal(value, &f); err != nil {
+				return nil, fmt.Errorf("flag %d: %w", i+1, err)
+			}
+			if f.Key == "" {
+				return nil, fmt.Errorf("flag %d: it has no key", i+1)
+			}
+			all = append(all, member{f.Key, value})
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf(`no "flags" in it`)
 }
 
 type flagd struct {
@@ -118,17 +149,16 @@ func (g flagd) lost(what string, out *feature) {
 	out.pct = 0
 }
 
+// chain is condition, result, condition, result and so on, with what else where their number is odd.
 func (g flagd) chain(args []any, out *feature) {
-	if len(args) >= 3 {
-		g.targeting(args[len(args)-1], out)
-		if len(args) > 3 && len(args)%2 == 1 {
-			for i := len(args) - 3; i >= 0; i -= 2 {
-				g.branch(args[i], args[i+1], out)
-			}
-			return
-		}
+	n := len(args)
+	if n%2 == 1 {
+		n--
+		g.targeting(args[n], out)
 	}
-	g.branch(args[0], args[1], out)
+	for i := n - 2; i >= 0; i -= 2 {
+		g.branch(args[i], args[i+1], out)
+	}
 }
 
 // branch is "if condition then": the condition is read where it lists users or names a tenant.
@@ -149,7 +179,7 @@ func (g flagd) branch(condition, then any, out *feature) {
 			r.cohorts = slices.Clone(served.cohorts)
 			out.tenants = append([]tenant{{v, r}}, slices.DeleteFunc(out.tenants, func(t tenant) bool { return t.name == v })...)
 		}
-	case served.pct < out.pct || len(out.cohorts) > 0 && isUser(attribute):
+	case out.above(served.pct):
 		g.b.keptOff(g.flag, out, "a rule of its targeting keeps some users off")
 	default:
 		g.b.note(g.flag, Lost, "a rule of its targeting that a list of users or a tenant cannot say")
@@ -163,10 +193,15 @@ func (g flagd) fractional(args []any, out *feature) {
 		if !ok || len(pair) == 0 {
 			continue // what it buckets by
 		}
-		name, _ := pair[0].(string)
+		name, plain := pair[0].(string)
 		weight := 1.0
 		if len(pair) > 1 {
-			weight, _ = pair[1].(float64)
+			number, ok := pair[1].(float64)
+			weight, plain = number, plain && ok
+		}
+		if !plain { // a rule inside: any share could come of it
+			g.lost("fractional with rules in it", out)
+			return
 		}
 		total += weight
 		if g.on[name] {
@@ -202,6 +237,9 @@ func comparison(c any) (attribute string, values []string) {
 				continue
 			}
 			attribute, _ = v["var"].(string)
+			if path, ok := v["var"].([]any); ok && len(path) > 0 {
+				attribute, _ = path[0].(string)
+			}
 			switch other := args[1-i].(type) {
 			case string:
 				if op == "in" {

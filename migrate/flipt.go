@@ -1,8 +1,12 @@
 package migrate
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"go.yaml.in/yaml/v3"
@@ -45,12 +49,9 @@ type fliptSegment struct {
 }
 
 func importFlipt(b *builder, data []byte) error {
-	var doc fliptExport
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	doc, err := fliptNamespace(b, data)
+	if err != nil {
 		return err
-	}
-	if len(doc.Flags) == 0 {
-		return fmt.Errorf(`no "flags" in it`)
 	}
 	segments := map[string]fliptSegment{}
 	for _, s := range doc.Segments {
@@ -90,6 +91,41 @@ func importFlipt(b *builder, data []byte) error {
 	return nil
 }
 
+// fliptNamespace is the namespace to read: the only one, or the one that was asked for.
+func fliptNamespace(b *builder, data []byte) (one fliptExport, err error) {
+	found := 0
+	var names []string
+	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var doc fliptExport
+		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return one, err
+		}
+		name := "default"
+		switch n := doc.Namespace.(type) {
+		case string:
+			name = n
+		case map[string]any:
+			name = fmt.Sprint(n["key"])
+		}
+		names = append(names, name)
+		if b.opt.Environment == "" || b.opt.Environment == name {
+			one = doc
+			found++
+		}
+	}
+	switch {
+	case found > 1:
+		return one, fmt.Errorf("it has several namespaces: say which with --source-environment: it has %s", strings.Join(names, ", "))
+	case found == 0:
+		return one, fmt.Errorf("it has no namespace %q: it has %s", b.opt.Environment, strings.Join(names, ", "))
+	case len(one.Flags) == 0:
+		return one, errors.New(`no "flags" in it`)
+	}
+	return one, nil
+}
+
 // fliptThreshold: p percent get value, the others what follows.
 func fliptThreshold(b *builder, flag string, p flags.Pct, value bool, out *feature) {
 	switch {
@@ -98,11 +134,12 @@ func fliptThreshold(b *builder, flag string, p flags.Pct, value bool, out *featu
 	case !value && out.pct == flags.Full:
 		out.pct = flags.Full - p
 	case p > 0:
-		b.note(flag, Lost, "one percentage inside another; the smaller one came along")
-		if !value {
-			p = flags.Full - p
+		b.note(flag, Lost, "one percentage inside another; the smallest share that they can give came along")
+		if value {
+			out.pct = max(out.pct, p) // whoever one of them turns on is on
+		} else {
+			out.pct = max(0, out.pct-p) // p percent are off first, perhaps the same people
 		}
-		out.pct = min(out.pct, p)
 	}
 }
 
@@ -124,7 +161,7 @@ func fliptSegmentRule(b *builder, flag string, s fliptSegment, key string, value
 			}
 			out.tenants = append([]tenant{{v, t}}, slices.DeleteFunc(out.tenants, func(t tenant) bool { return t.name == v })...)
 		}
-	case !value && (out.pct > 0 || len(out.cohorts) > 0):
+	case !value && out.above(0):
 		b.keptOff(flag, out, "segment %q keeps some users off", key)
 	default:
 		b.note(flag, Lost, "segment %q: a list of users or a tenant cannot say it", key)

@@ -21,6 +21,7 @@ type goffFlag struct {
 	Version     any            `yaml:"version"`
 	Scheduled   []any          `yaml:"scheduledRollout"`
 	Experiment  any            `yaml:"experimentation"`
+	BucketBy    string         `yaml:"bucketingKey"`
 }
 
 type goffRule struct {
@@ -67,6 +68,9 @@ func importGoff(b *builder, data []byte) error {
 		}
 		if len(f.Scheduled) > 0 || f.Experiment != nil {
 			b.note(name, Lost, "its schedule or experiment: what it serves now came along, what it would serve later did not")
+		}
+		if f.BucketBy != "" {
+			b.note(name, Changed, "its percentages are dealt by %q there, and by user here", f.BucketBy)
 		}
 		b.redrawn(name, out.pct)
 		b.add(name, out)
@@ -115,8 +119,12 @@ func goffTarget(b *builder, flag string, on map[string]bool, r goffRule, out *fe
 	}
 	switch {
 	case isUser(m[1]) && served.pct == flags.Full:
+		b.turnsOn(flag, out)
 		out.cohorts = append(out.cohorts, values...)
 	case isTenant(m[1]):
+		if served.pct > 0 {
+			b.turnsOn(flag, out)
+		}
 		for _, v := range values {
 			t := served
 			t.cohorts = slices.Clone(out.cohorts) // what was listed before this rule
@@ -127,6 +135,7 @@ func goffTarget(b *builder, flag string, on map[string]bool, r goffRule, out *fe
 	case served.pct < out.pct:
 		b.keptOff(flag, out, "rule %q (%s) keeps some users off", r.Name, strings.TrimSpace(r.Query))
 	default:
+		out.masked = out.masked || served.pct < flags.Full
 		b.note(flag, Lost, "rule %q (%s): a list of users or a tenant cannot say it", r.Name, strings.TrimSpace(r.Query))
 	}
 }

@@ -59,12 +59,16 @@ type ldServe struct {
 func importLaunchDarkly(b *builder, data []byte) error {
 	var list struct {
 		Items []jsontext.Value `json:"items"`
+		Total int              `json:"totalCount"`
 	}
 	if err := json.Unmarshal(data, &list); err != nil {
 		return err
 	}
 	if list.Items == nil {
 		list.Items = []jsontext.Value{data} // one flag alone
+	}
+	if n := len(list.Items); list.Total > n {
+		b.note("", Lost, "%d flags: the list is one page of %d; ask for all with limit and offset", list.Total-n, list.Total)
 	}
 	for _, raw := range list.Items {
 		var f ldFlag
@@ -143,8 +147,12 @@ func ldFeature(b *builder, f ldFlag, env ldEnvironment, on map[int]bool) feature
 		}
 		switch {
 		case isUser(attribute) && served.pct == flags.Full:
+			b.turnsOn(f.Key, &out)
 			out.cohorts = append(out.cohorts, values...)
 		case isTenant(attribute):
+			if served.pct > 0 {
+				b.turnsOn(f.Key, &out)
+			}
 			for _, v := range values {
 				served.cohorts = slices.Clone(out.cohorts) // what was listed before this rule
 				if !slices.ContainsFunc(out.tenants, func(t tenant) bool { return t.name == v }) {
@@ -154,6 +162,7 @@ func ldFeature(b *builder, f ldFlag, env ldEnvironment, on map[int]bool) feature
 		case served.pct < out.pct:
 			b.keptOff(f.Key, &out, "rule %d keeps some users off", i+1)
 		default:
+			out.masked = out.masked || served.pct < flags.Full
 			b.note(f.Key, Lost, "rule %d: a list of users or a tenant cannot say it", i+1)
 		}
 	}
@@ -170,6 +179,7 @@ func ldTargets(b *builder, flag string, on map[int]bool, t ldTarget, out *featur
 		for _, v := range t.Values {
 			r := rule{enabled: true, cohorts: slices.Clone(out.cohorts)}
 			if on[t.Variation] {
+				b.turnsOn(flag, out)
 				r.pct = flags.Full
 			}
 			out.tenants = append(out.tenants, tenant{v, r})
@@ -178,6 +188,8 @@ func ldTargets(b *builder, flag string, on map[int]bool, t ldTarget, out *featur
 		out.cohorts = append(out.cohorts, t.Values...)
 	case !on[t.Variation] && out.pct > 0:
 		b.keptOff(flag, out, "its targets keep some users off")
+	case !on[t.Variation]:
+		out.masked = true // those users are off, whatever a later rule says
 	case on[t.Variation]:
 		b.note(flag, Lost, "its targets of kind %s", t.ContextKind)
 	}

@@ -103,6 +103,7 @@ type feature struct {
 	rule
 	tenants []tenant
 	locked  bool // see keptOff
+	masked  bool // a rule that was lost may keep somebody off whom a later rule turns on
 }
 
 type rule struct {
@@ -125,6 +126,12 @@ func (f *feature) listFirst(users []string) {
 	}
 }
 
+// above says whether anybody is on beyond a share: by the percentage, a list, or a tenant's own rule.
+func (f *feature) above(p flags.Pct) bool {
+	return p < flags.Full && (f.pct > p || len(f.cohorts) > 0 ||
+		slices.ContainsFunc(f.tenants, func(t tenant) bool { return t.enabled && (t.pct > p || len(t.cohorts) > 0) }))
+}
+
 // offForAll is for a switch that stands above every rule: no tenant's rule turns anybody on.
 func (f *feature) offForAll() {
 	f.enabled = false
@@ -137,6 +144,14 @@ func (f *feature) offForAll() {
 func (b *builder) keptOff(flag string, f *feature, format string, args ...any) {
 	b.note(flag, Lost, format+"; so that nobody is turned on by this import, it is off here until somebody has looked", args...)
 	f.locked = true
+}
+
+// turnsOn is for a rule that turns somebody on, in formats where the first rule that fits decides. After
+// one that was lost and may have kept the same people off, off is the only safe reading.
+func (b *builder) turnsOn(flag string, f *feature) {
+	if f.masked && !f.locked {
+		b.keptOff(flag, f, "a later rule turns on whom an earlier one may keep off")
+	}
 }
 
 type builder struct {

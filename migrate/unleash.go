@@ -31,6 +31,13 @@ type unleashExport struct {
 			Inverted bool     `json:"inverted"`
 		} `json:"constraints"`
 	} `json:"featureStrategies"`
+	Dependencies []struct {
+		Feature string `json:"feature"`
+		Parents []any  `json:"dependencies"`
+	} `json:"dependencies"`
+	ReleasePlans []struct {
+		FeatureName string `json:"featureName"`
+	} `json:"releasePlans"`
 	Environments []struct {
 		FeatureName string `json:"featureName"`
 		Environment string `json:"environment"`
@@ -77,6 +84,9 @@ func importUnleash(b *builder, data []byte) error {
 			if s.FeatureName != f.Name || s.Disabled {
 				continue
 			}
+			if by := s.Parameters["stickiness"]; by != "" && by != "default" && by != "random" && !isUser(by) {
+				b.note(f.Name, Changed, "its percentages are dealt by %q there, and by user here", by)
+			}
 			served, err := unleashStrategy(s.Name, s.Parameters)
 			if err != nil {
 				b.note(f.Name, Lost, "strategy %s: %v", s.Name, err)
@@ -105,6 +115,17 @@ func importUnleash(b *builder, data []byte) error {
 				default:
 					b.note(f.Name, Lost, "strategy %s: a constraint on %s", s.Name, c.Context)
 				}
+			}
+		}
+		for _, d := range doc.Dependencies {
+			if d.Feature == f.Name && len(d.Parents) > 0 {
+				b.keptOff(f.Name, &out, "it depends on another feature")
+			}
+		}
+		for _, p := range doc.ReleasePlans {
+			if p.FeatureName == f.Name {
+				b.note(f.Name, Lost, "its release plan; a ramp can take it up")
+				break
 			}
 		}
 		for i := range out.tenants { // or: a tenant is never below what everybody has
