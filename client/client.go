@@ -41,7 +41,9 @@ type Client struct {
 	tenant  string
 	// namespace is the Redis source's, set before any source that asks for it starts.
 	namespace string
-	skew      atomic.Int64 // of the clock, for tests
+	skew      atomic.Int64                                      // of the clock, for tests
+	spread    atomic.Pointer[func(time.Duration) time.Duration] // of whole reads, for tests
+	redis     atomic.Pointer[redisFeed]                         // the last one opened, for tests
 
 	cancel context.CancelFunc
 	loops  sync.WaitGroup

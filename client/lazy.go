@@ -147,6 +147,13 @@ func (l *lazyTenants) trouble(err error) {
 	clear(l.wanted)
 }
 
+// awaited reports whether somebody waits for a tenant.
+func (l *lazyTenants) awaited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.wanted) > 0
+}
+
 // loadTenants reads the tenants that were asked for, and drops those not asked
 // about for longest. It is called by the loop, with the snapshot up to date.
 func (f *redisFeed) loadTenants(ctx context.Context) error {

@@ -33,6 +33,7 @@ var (
 	errRewound     = errors.New("redis went back to an older generation")
 	errEnvironment = errors.New("redis holds another environment")
 	errMoving      = errors.New("the store changed while it was read")
+	errSpread      = errors.New("the whole spec is read a moment later, for others read it too")
 )
 
 // redisFeed follows one namespace of a Redis. It hears of each change, asks from
@@ -57,6 +58,9 @@ type redisFeed struct {
 	rewound time.Time // since when an older generation is live
 	expires time.Time // when the next override in force ends; zero for none
 
+	size   int       // of the spec that was read last
+	readAt time.Time // when everything may be read again; zero: nobody asked
+
 	whole bool // replicas may answer in any order, so parts cannot be put together
 }
 
@@ -73,6 +77,7 @@ func newRedisFeed(c *Client, o redisstore.Options) (*redisFeed, error) {
 	}
 	f := &redisFeed{c: c, store: store, wake: make(chan struct{}, 1), whole: o.ReadReplicas || c.opts.Verify != nil}
 	c.namespace = store.Namespace()
+	c.redis.Store(f)
 	if c.opts.Cache != "" {
 		f.cache = &cacheFile{path: c.opts.Cache}
 	}
@@ -94,10 +99,13 @@ func (f *redisFeed) run(ctx context.Context, to sink) {
 	}
 	var listening sync.WaitGroup
 	defer listening.Wait()
-	listening.Go(func() { _ = f.store.Subscribe(ctx, f.hear) })
 	retry := firstRetry
-	for {
+	for first := true; ; first = false {
 		err := f.pass(ctx)
+		if first { // from what was read on nothing is missed
+			read := f.meta.Message
+			listening.Go(func() { _ = f.store.SubscribeAfter(ctx, read, f.hear) })
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -105,6 +113,8 @@ func (f *redisFeed) run(ctx context.Context, to sink) {
 		switch {
 		case errors.Is(err, errMoving):
 			pause = jitter(firstRetry / 4)
+		case errors.Is(err, errSpread):
+			pause = max(f.readAt.Sub(f.c.now()), time.Millisecond)
 		case err != nil:
 			to.fail(err)
 			pause, retry = jitter(retry), min(2*retry, f.c.opts.poll())
@@ -133,7 +143,7 @@ func (f *redisFeed) pass(ctx context.Context) error {
 		f.c.lazy.trouble(nil)
 		err = f.loadTenants(ctx)
 	}
-	if err != nil && !errors.Is(err, errMoving) {
+	if err != nil && !errors.Is(err, errMoving) && !errors.Is(err, errSpread) {
 		f.c.lazy.trouble(err)
 	}
 	return err
@@ -191,6 +201,9 @@ func (f *redisFeed) unheard(messages []redisstore.Message, resync bool) {
 // refresh makes the snapshot equal to what is live. When it returns nil, the
 // snapshot was so at a moment during the call.
 func (f *redisFeed) refresh(ctx context.Context) error {
+	if f.readAt.After(f.c.now()) && !f.hasty() {
+		return errSpread // what is heard meanwhile is in what is read then
+	}
 	messages, _ := f.heard() // a resync is no more than a reason to ask for meta
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -212,21 +225,57 @@ func (f *redisFeed) refresh(ctx context.Context) error {
 	if err := f.believe(meta); err != nil {
 		return err
 	}
-	due := !f.expires.IsZero() && !f.c.now().Before(f.expires)
-	if f.flags != nil && sameLive(meta, f.meta) && !due {
+	if f.flags != nil && sameLive(meta, f.meta) && !f.due() {
+		f.readAt = time.Time{}
 		return nil
 	}
 	if f.flags != nil && meta.Pending != "" {
 		return f.underWay(meta)
 	}
+	if f.flags != nil && f.readAt.IsZero() && !f.hasty() {
+		f.readAt = f.c.now().Add(f.c.within(window(f.size)))
+		return errSpread
+	}
 	loading, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	return f.readAll(loading)
+	if err := f.readAll(loading); err != nil {
+		return err
+	}
+	f.readAt = time.Time{}
+	return nil
 }
 
-// sameLive reports whether two metas stand for the same entries.
+// due reports whether an override in force has ended.
+func (f *redisFeed) due() bool { return !f.expires.IsZero() && !f.c.now().Before(f.expires) }
+
+// hasty reports whether somebody waits for the read, or it must not wait.
+func (f *redisFeed) hasty() bool { return f.due() || f.c.lazy != nil && f.c.lazy.awaited() }
+
+const (
+	// A whole read begins after a time of its own within a window: a second for each MiB
+	// of the spec, within these bounds. Ten thousand clients hear of a change at once.
+	shortestWindow = 100 * time.Millisecond
+	longestWindow  = 10 * time.Second
+)
+
+// window is how long the whole reads of a spec of that many bytes are spread.
+func window(size int) time.Duration {
+	d := time.Duration(float64(size) / (1 << 20) * float64(time.Second))
+	return min(max(d, shortestWindow), longestWindow)
+}
+
+// within chooses a time within d.
+func (c *Client) within(d time.Duration) time.Duration {
+	if choose := c.spread.Load(); choose != nil {
+		return (*choose)(d)
+	}
+	return rand.N(d)
+}
+
+// sameLive reports whether two metas stand for the same entries. Who wrote them, and in
+// which term, makes no difference: a leader that takes over changes nothing.
 func sameLive(a, b redisstore.Meta) bool {
-	return a.Message == b.Message && a.Generation == b.Generation && a.Epoch == b.Epoch && a.Digest == b.Digest &&
+	return a.Message == b.Message && a.Generation == b.Generation && a.Digest == b.Digest &&
 		a.Pending == "" && b.Pending == "" && a.Attestation == b.Attestation
 }
 

@@ -224,6 +224,7 @@ func (f *redisFeed) compile(ctx context.Context, live redisstore.Live, spec *fla
 	}
 	d := delivery{compiled: compiled}
 	d.Signers = signers
+	f.size = len(live.Spec)
 	if f.spec != nil {
 		d.features = changedFeatures(f.spec, spec)
 	}

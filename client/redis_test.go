@@ -67,10 +67,7 @@ func TestARewrittenEntryIsReadAgain(t *testing.T) {
 	w := newWorld(t)
 	w.apply(spec("flags-v1", `{"pct":0}`))
 	c := w.open(client.Options{Poll: time.Hour})
-	eventually(t, "the subscription", func() bool {
-		return !strings.HasSuffix(strings.TrimSpace(w.redis.CLI("pubsub", "numsub", "flags:v1:changes")), "0")
-	})
-	meta, err := w.store.Meta(t.Context())
+	meta, err := w.store.Meta(t.Context()) // whether the client listens by now or not
 	if err != nil {
 		t.Fatal(err)
 	}

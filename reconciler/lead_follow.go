@@ -177,6 +177,9 @@ func (r *Reconciler) catchUp(ctx context.Context, meta redisstore.Meta) (bool, e
 // followStart begins with what the leader has made live.
 func (r *Reconciler) followStart(ctx context.Context, meta redisstore.Meta) error {
 	st, under, err := r.resume(ctx, meta.Commit, meta)
+	if errors.Is(err, gitrepo.ErrNoCommit) {
+		return nil // not fetched yet
+	}
 	if err != nil {
 		return fmt.Errorf("resuming from the store: %w", err)
 	}

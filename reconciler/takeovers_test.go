@@ -171,7 +171,7 @@ func (x *takeovers) depose(old *world) {
 	case 1:
 		if x.rnd.IntN(4) == 0 {
 			old.Redis.Flush()
-			x.flush = true
+			x.flush, x.epoch = true, 0 // who never saw the last term cannot know it
 			return
 		}
 		fallthrough

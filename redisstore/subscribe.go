@@ -23,7 +23,14 @@ const lookEvery = 15 * time.Second
 // messages of the meantime are taken from the stream. handle should be quick; while
 // it runs, messages queue up.
 func (s *Store) Subscribe(ctx context.Context, handle func(Message)) error {
-	sub := &subscriber{s: s, handle: handle}
+	return s.SubscribeAfter(ctx, "", handle)
+}
+
+// SubscribeAfter is [Store.Subscribe] for a reader that has read what is live, as of
+// the message that meta named then: it hears what came since, and of a KindResync only
+// where the stream cannot fill the gap. Without a message it has read nothing.
+func (s *Store) SubscribeAfter(ctx context.Context, message string, handle func(Message)) error {
+	sub := &subscriber{s: s, handle: handle, begun: message != "", last: message}
 	ps := s.client.Subscribe(ctx, s.ns.system(nameChanges))
 	defer ps.Close()
 	if err := mayListen(ctx, ps, s.timeout); err != nil {

@@ -200,3 +200,31 @@ func TestWatchTellsOfForeignHands(t *testing.T) {
 		t.Errorf("Watch: %v", err)
 	}
 }
+
+// A reader that has read what is live hears of what came between that and its
+// subscription, and is not told to read it all again.
+func TestSubscribeAfterWhatWasRead(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *redisstore.Store, raw *redis.Client) {
+		mustApply(t, s, redisstore.Fence{}, redisstore.Change{Set: many(2, 1), Meta: meta(1, 1)})
+		read := mustMeta(t, s)
+		if _, err := s.Repair(t.Context(), read.Fence(), many(1, 2), nil); err != nil {
+			t.Fatal(err)
+		}
+		mustApply(t, s, mustMeta(t, s).Fence(), redisstore.Change{Set: many(1, 3), Meta: meta(2, 1)})
+		heard := make(chan redisstore.Message, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = s.SubscribeAfter(ctx, read.Message, func(m redisstore.Message) { heard <- m })
+		}()
+		defer func() { cancel(); <-done }()
+		if m := expect(t, heard, redisstore.KindRepair, 1); m.Prev != read.Message {
+			t.Errorf("heard %+v first, having read %s", m, read.Message)
+		}
+		expect(t, heard, redisstore.KindApply, 2)
+		raw.Del(ctx, "flags:v1:changes")
+		mustApply(t, s, mustMeta(t, s).Fence(), redisstore.Change{Set: many(1, 4), Meta: meta(3, 1)})
+		expect(t, heard, redisstore.KindApply, 3)
+	})
+}
