@@ -191,7 +191,7 @@ const (
 	wholeUpTo = 10_000
 	rollTime  = 5 * time.Minute
 	// scanSteps bounds how many SCAN commands one look sends: the Redis may hold
-	// millions of other people's keys.
+	// millions of other people's keys. Those who share a Redis share the ten, down to one each.
 	scanSteps = 10
 )
 
@@ -268,7 +268,7 @@ func (r *Reconciler) sweep(ctx context.Context, d *difference) error {
 	for _, k := range d.del {
 		known[k] = true
 	}
-	for range scanSteps {
+	for range max(1, scanSteps/r.cfg.Store.Sharing()) {
 		found, more, err := w.scan.Next(ctx)
 		if err != nil {
 			return err

@@ -56,6 +56,16 @@ func (p *Pool) join(s *Store, o Options) error {
 	return nil
 }
 
+// Sharing is how many stores use this one's connections, itself among them.
+func (s *Store) Sharing() int {
+	if s.line == nil {
+		return 1
+	}
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.line.users
+}
+
 // leave closes the client when its last user goes.
 func (p *Pool) leave(l *line) error {
 	p.mu.Lock()
