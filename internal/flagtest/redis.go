@@ -38,15 +38,27 @@ type RedisServer struct {
 // redis-server as it is.
 func Redis(t testing.TB, conf ...string) *RedisServer {
 	t.Helper()
-	return redisServer(t, nil, append([]string{
-		"--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",
-	}, conf...))
+	own := []string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
+	if !strings.Contains(serverProgram(), "keydb") { // it knows no such setting, and allows DEBUG
+		own = append(own, "--enable-debug-command", "yes")
+	}
+	return redisServer(t, nil, append(own, conf...))
+}
+
+// serverProgram is what is started: redis-server, or what RAMPART_TEST_REDIS_SERVER
+// names, the path of another program that speaks the same protocol and takes the same
+// arguments: Valkey, KeyDB, another version.
+func serverProgram() string {
+	if p := os.Getenv("RAMPART_TEST_REDIS_SERVER"); p != "" {
+		return p
+	}
+	return "redis-server"
 }
 
 // redisServer starts a server with lead before and conf after its own arguments.
 func redisServer(t testing.TB, lead, conf []string, tls ...string) *RedisServer {
 	t.Helper()
-	Need(t, "redis-server", "redis-cli")
+	Need(t, serverProgram(), "redis-cli")
 	r := &RedisServer{t: t, dir: shortDir(t), lead: lead, conf: conf, tls: len(tls) > 0}
 	for range 20 { // another process may take the port between the look and the start
 		r.port = freePort(t)
@@ -96,7 +108,7 @@ func (r *RedisServer) start() error {
 	args := slices.Concat(r.lead, ports, []string{
 		"--bind", "127.0.0.1", "--dir", r.dir, "--unixsocket", r.socket(), "--logfile", filepath.Join(r.dir, "log"),
 	}, r.conf)
-	cmd := exec.Command("redis-server", args...)
+	cmd := exec.Command(serverProgram(), args...)
 	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		return err
