@@ -82,6 +82,7 @@ func newRoot(env cli.Env) *cobra.Command {
 	for _, command := range subcommands {
 		root.AddCommand(command(a))
 	}
+	a.complete(root)
 	return root
 }
 

@@ -23,6 +23,7 @@ func Run(ctx context.Context, root *cobra.Command, env Env, aliases map[string][
 	root.Flags().Bool("version", false, "print the version")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(env.Args...)
+	root.AddCommand(packaging(root))
 	BindEnv(root, env, aliases)
 	return root.ExecuteContext(ctx)
 }
