@@ -28,11 +28,15 @@ type Hit struct {
 	// Suggestion is what may stand in its place, "" where nothing may.
 	Suggestion string `json:"suggestion,omitempty"`
 	Value      string `json:"-"` // the whole text, for whoever mends it
+	// Document says that Where names a file, not a part of the spec.
+	Document bool `json:"document,omitempty"`
 }
 
 func (h Hit) String() string {
 	at := h.Where
 	switch {
+	case h.Document:
+		return fmt.Sprintf("%s in %s: %s", h.Kind, at, h.Shown)
 	case h.Tenant != "" && h.Tenant != flags.DefaultTenant && h.Where != "tenant name" && len(Find(h.Tenant)) == 0:
 		at = fmt.Sprintf("%s of %s for %s", h.Where, h.Feature, h.Tenant)
 	case h.Feature != "":
@@ -71,6 +75,9 @@ func Spec(s *flags.Spec, r Rules) []Hit {
 	for _, name := range s.Features() {
 		f := s.Feature(name)
 		look(name, "", "description", f.Description)
+		if f.Own != nil && f.Own.Ramped != nil {
+			look(name, flags.DefaultTenant, "reason of the last step", f.Own.Ramped.Reason)
+		}
 		look(name, "", "owner", f.Owner)
 		if f.Own != nil {
 			for _, m := range f.Own.Cohorts {
@@ -79,6 +86,9 @@ func Spec(s *flags.Spec, r Rules) []Hit {
 		}
 		for tenant, o := range f.Tenants() {
 			look(name, tenant, "tenant name", tenant)
+			if o.Ramped != nil {
+				look(name, tenant, "reason of the last step", o.Ramped.Reason)
+			}
 			for _, m := range o.Cohorts {
 				look(name, tenant, "cohorts", m)
 			}

@@ -138,7 +138,7 @@ func (k court) transition(next *flags.Spec, signers []string, c content) ruling 
 		Previous: k.last, Next: next, Changes: changes, Signers: signers,
 		Now: k.now, Committed: c.commit.When, LastUp: k.history.lastRaised, Proof: k.proof(c, next),
 	})
-	return k.commitSigned(c, k.thaw(changes, signers, k.personal(changes, r.with(answer, accepted))))
+	return k.commitSigned(c, k.thaw(changes, signers, k.personal(c, next, changes, r.with(answer, accepted))))
 }
 
 // earlier says when content was accepted before.

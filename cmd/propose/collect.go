@@ -23,6 +23,7 @@ type collectSettings struct {
 	report, reportAt    string
 	coverage, slo       string
 	nowText             string
+	trust               string
 	timeout             time.Duration
 }
 
@@ -36,6 +37,9 @@ was pushed to a reconciler, from a report of the older {"tenant": pct} kind, or 
 
 A number that has no answer is left out, which a ramp takes for missing and holds. When a source cannot
 be asked at all, nothing is written: the files of the last time are there still, and grow old.
+
+Personal data in what was collected is warned of: tenants and alerts must name nobody, for a ramp keeps
+its evidence in git. The policy's "pii" says what else counts.
 
 docs/evidence.md shows queries.json. Tokens are read from $RAMPART_PROMETHEUS_TOKEN and
 $RAMPART_ADMIN_TOKEN.`,
@@ -53,6 +57,7 @@ $RAMPART_ADMIN_TOKEN.`,
 	f.StringVar(&s.coverage, "coverage", "coverage.json", "write the coverage to `FILE`, \"-\" for stdout")
 	f.StringVar(&s.slo, "slo", "slo_health.json", "write indicators and alerts to `FILE`, \"-\" for stdout")
 	f.StringVar(&s.nowText, "now", "", "ask for the numbers as of this `TIME` (default the clock)")
+	f.StringVar(&s.trust, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
 	f.DurationVar(&s.timeout, "timeout", 30*time.Second, "give up after this `DURATION`")
 	return cmd
 }
@@ -97,14 +102,20 @@ func (a *app) collect(ctx context.Context, s collectSettings) error {
 		if err != nil {
 			return fmt.Errorf("putting the coverage together: %w", err)
 		}
+		if err := a.checkCollected(s.trust, s.coverage, doc); err != nil {
+			return err
+		}
 		if err := a.writeEvidence(s.coverage, doc); err != nil {
 			return err
 		}
 	}
-	if slo != nil {
-		return a.writeEvidence(s.slo, slo)
+	if slo == nil {
+		return nil
 	}
-	return nil
+	if err := a.checkCollected(s.trust, s.slo, slo); err != nil {
+		return err
+	}
+	return a.writeEvidence(s.slo, slo)
 }
 
 func (a *app) fromPrometheus(ctx context.Context, s collectSettings, now time.Time) (got evidence.Collected, err error) {

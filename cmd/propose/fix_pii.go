@@ -43,11 +43,7 @@ and what does not; docs/pii.md has the kinds.`,
 // personalData is what a spec says about persons, by the policy's rules. Without a policy the mode
 // is "warn", as it is for a policy that says nothing.
 func personalData(spec *flags.Spec, policy *trust.Policy) (hits []pii.Hit, mode string) {
-	rules := pii.Rules{}
-	mode = "warn"
-	if policy != nil {
-		mode, rules = policy.PII.Mode, pii.Rules{Allow: policy.PII.Allow, Deny: policy.PII.Deny}
-	}
+	rules, mode := piiRules(policy)
 	return pii.Spec(spec, rules), mode
 }
 

@@ -143,6 +143,9 @@ func (r *rampRun) baseAt(ctx context.Context, c *checkout, commit string) (b ram
 // files are the contents to write for a proposal, by path on disk: the spec, the evidence, and their
 // signatures.
 func (r *rampRun) files(ctx context.Context, p *rampProposal) (map[string][]byte, error) {
+	if err := r.guardRecord(p); err != nil {
+		return nil, err
+	}
 	record := filepath.Join(filepath.Dir(r.file), "evidence", recordName(p.digest()))
 	files := map[string][]byte{r.file: p.next.Bytes(), record: p.record}
 	if r.s.sign.signs() {

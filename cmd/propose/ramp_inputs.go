@@ -142,6 +142,7 @@ type rampRun struct {
 	budget ramp.Budget
 	file   string      // the spec on disk
 	first  *flags.Spec // what was decided upon at the first try
+	warned bool        // of personal data in the evidence
 }
 
 func (a *app) newRampRun(s rampSettings) (*rampRun, error) {

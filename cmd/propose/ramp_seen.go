@@ -161,6 +161,14 @@ func (r *rampRun) seen(p *rampProposal, read shelf) (map[string][]byte, error) {
 			return nil, nil
 		}
 	}
+	clean, err := r.cleanRecord(src)
+	if err != nil {
+		return nil, err
+	}
+	if !clean {
+		r.env.Talk("the evidence of this run is not kept: the policy forbids the personal data in it")
+		return nil, nil
+	}
 	ix.Runs = append(ix.Runs, seenRun{r.in.now, evidence.Digest(src)})
 	files[recordName(evidence.Digest(src))] = src
 	if drop := len(ix.Runs) - maxSeen; drop > 0 {

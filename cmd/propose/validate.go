@@ -24,8 +24,9 @@ spec; "-" is stdin. Exit 4 when anything is wrong.
 With a trust policy, given or found in the repository, that is checked too, and so are the rules that
 the policy makes for specs: its environment, and that older clients can read it.
 
-Personal data, such as an e-mail address among the cohorts, is warned of on stderr, with what to write
-instead (propose fix-pii writes it). A policy with "pii": "deny" makes it an error, "off" keeps silent.
+Personal data, such as an e-mail address among the cohorts or in the evidence beside the spec, is warned
+of on stderr, with what to write instead (propose fix-pii writes it). A policy with "pii": "deny" makes
+it an error, "off" keeps silent.
 
 With --config it checks a rampart.json instead (docs/environments.md): unknown fields, two environments
 that share a namespace or a state folder, and the trust policies that it names.`,
@@ -84,8 +85,11 @@ func (a *app) validate(path, policy string) error {
 	if err == nil {
 		line.Version, line.Environment, line.Digest = spec.Version, spec.Environment, spec.Digest()
 		line.Features, line.Entries = len(spec.Features()), spec.Len()
-		if err = a.checkAgainstPolicy(spec, line.File, policy); err == nil {
-			line.Personal, err = a.checkPersonal(spec, line.File, policy)
+		if err = a.checkGuards(spec, line.File); err == nil {
+			err = a.checkAgainstPolicy(spec, line.File, policy)
+		}
+		if err == nil {
+			line.Personal, err = a.checkPersonal(spec, path, policy)
 		}
 	}
 	line.OK = err == nil
@@ -106,12 +110,20 @@ func (a *app) validate(path, policy string) error {
 }
 
 // checkPersonal warns of personal data, and refuses it where the policy does.
-func (a *app) checkPersonal(spec *flags.Spec, file, policyPath string) ([]pii.Hit, error) {
+func (a *app) checkPersonal(spec *flags.Spec, path, policyPath string) ([]pii.Hit, error) {
 	policy, _, err := a.readTrust(policyPath)
 	if err != nil {
 		return nil, err
 	}
+	file := displayName(path)
 	hits, mode := personalData(spec, policy)
+	if rules, _ := piiRules(policy); path != "-" && mode != "off" {
+		more, err := a.evidenceFiles(path, rules)
+		if err != nil {
+			return nil, err
+		}
+		hits = append(hits, more...)
+	}
 	if len(hits) == 0 || mode == "off" {
 		return nil, nil
 	}

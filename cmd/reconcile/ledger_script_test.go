@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -23,6 +24,7 @@ import (
 //
 //	receipt KIND PHASE OUTCOME [TEXT…]  wait for a receipt whose body has these texts; "-" is any outcome
 //	override NAME FEATURE               a statement by NAME turns FEATURE off
+//	evidence-file FILE                  write FILE as evidence into the work tree, under its digest
 //	all-match SCHEMA FILE               each line of FILE is one by that schema
 //	is-evidence FILE                    FILE is coverage evidence, of these tenants or more
 func TestLedgerScript(t *testing.T) {
@@ -37,6 +39,10 @@ func TestLedgerScript(t *testing.T) {
 		path := filepath.Join(ts.Getenv("WORK"), "statement.json")
 		ts.Check(os.WriteFile(path, statement(ts, args[0], args[1]), 0o600))
 		ts.Check(ts.Exec("reconcile", "override", path))
+	}
+	words["evidence-file"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		src := ts.ReadFile(args[0])
+		stageOf(ts).Repo.Write(fmt.Sprintf("specs/evidence/%x.json", sha256.Sum256([]byte(src))), src)
 	}
 	words["all-match"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		part := schema.Lookup(args[0], "")
