@@ -2,22 +2,16 @@ package reconciler
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/gitrepo"
-	"github.com/rampart-flags/rampart/schema"
 	"github.com/rampart-flags/rampart/signing"
 	"github.com/rampart-flags/rampart/trust"
 )
-
-// maxEvidence is how large a file of evidence may be, in bytes.
-const maxEvidence = 8 << 20
 
 // reader reads one commit's files while it is judged. What the commit itself is to blame for is the
 // answer; what may pass by itself is kept in trouble, and then nothing is said about the commit.
@@ -87,7 +81,7 @@ func (k court) look(c content, next *flags.Spec, digest string) (trust.Proof, er
 		return trust.Proof{}, fmt.Errorf("%q names no file", digest)
 	}
 	name = path.Join(path.Dir(c.path), "evidence", name+".json")
-	src, bundles, err := c.files.signed(name, maxEvidence)
+	src, bundles, err := c.files.signed(name, trust.MaxEvidence)
 	switch {
 	case errors.Is(err, gitrepo.ErrNotExist):
 		return trust.Proof{}, fmt.Errorf("the commit has no file %s", name)
@@ -105,60 +99,7 @@ func (k court) look(c content, next *flags.Spec, digest string) (trust.Proof, er
 		}
 		return p, fmt.Errorf("%s is signed by %s, and nobody of them may sign evidence", name, strings.Join(p.Signers, ", "))
 	}
-	p.Measured, err = measured(name, src, next.Environment)
-	return p, err
-}
-
-// measured is when the oldest of the evidence's sources was measured: the oldest generated_at in it, at any
-// depth. What follows from the numbers is for propose explain-ramp to say. Evidence of another environment
-// is none.
-func measured(name string, src []byte, environment string) (time.Time, error) {
-	if err := schema.Check(name, src, schema.Limits{Bytes: maxEvidence}); err != nil {
-		return time.Time{}, err
-	}
-	var doc map[string]any
-	if err := json.Unmarshal(src, &doc); err != nil {
-		return time.Time{}, fmt.Errorf("reading %s: %w", name, err)
-	}
-	about, _ := doc["environment"].(string)
-	if _, record := doc["format"]; about != environment && (record || about != "") {
-		return time.Time{}, fmt.Errorf("%s is about environment %q, the spec is for %q", name, about, environment)
-	}
-	var oldest time.Time
-	if err := oldestDate(doc, &oldest); err != nil {
-		return time.Time{}, fmt.Errorf("reading %s: %w", name, err)
-	}
-	if oldest.IsZero() {
-		return time.Time{}, fmt.Errorf("%s does not say when it was measured (generated_at)", name)
-	}
-	return oldest, nil
-}
-
-func oldestDate(v any, oldest *time.Time) error {
-	switch v := v.(type) {
-	case []any:
-		for _, e := range v {
-			if err := oldestDate(e, oldest); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		for name, e := range v {
-			text, ok := e.(string)
-			if name != "generated_at" || !ok {
-				if err := oldestDate(e, oldest); err != nil {
-					return err
-				}
-				continue
-			}
-			at, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				return fmt.Errorf("generated_at: %w", err)
-			}
-			if oldest.IsZero() || at.Before(*oldest) {
-				*oldest = at
-			}
-		}
-	}
-	return nil
+	found, err := trust.ParseEvidence(name, src, next.Environment)
+	found.Signers = p.Signers
+	return found, err
 }

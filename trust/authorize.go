@@ -74,14 +74,6 @@ type Request struct {
 	Proof func(digest string) (Proof, error)
 }
 
-// Proof is what was found of one evidence file in the commit that is judged.
-type Proof struct {
-	// Signers are the names whose signatures over the file verified.
-	Signers []string
-	// Measured is the file's generated_at.
-	Measured time.Time
-}
-
 // Ruling is what was found about one change. A ruling about the spec as a whole has
 // a Change of kind "".
 type Ruling struct {

@@ -122,7 +122,7 @@ func effective(e flags.Entry) flags.Pct {
 
 // evidence says what is wrong with the evidence for a rise, "" when nothing is.
 func (j *judge) evidence(role *Role, c *flags.Change) string {
-	rec := ramped(j.r.Next, c)
+	rec, tenant := ramped(j.r.Next, c)
 	before, after := j.entries(c)
 	switch {
 	case rec == nil:
@@ -139,7 +139,7 @@ func (j *judge) evidence(role *Role, c *flags.Change) string {
 		return "nobody looked for it"
 	}
 	if j.r.Previous != nil {
-		if old := ramped(j.r.Previous, c); old != nil && !rec.At.After(old.At) {
+		if old, _ := ramped(j.r.Previous, c); old != nil && !rec.At.After(old.At) {
 			return "its ramped record is not newer than the one before"
 		}
 	}
@@ -154,21 +154,21 @@ func (j *judge) evidence(role *Role, c *flags.Change) string {
 	case !j.p.MaySignEvidence(proof.Signers, j.r.Now):
 		return fmt.Sprintf("it is signed by %s, and nobody of them may sign evidence", cmp.Or(strings.Join(proof.Signers, ", "), "nobody known"))
 	}
-	return ""
+	return proof.justifies(flags.Key{Feature: c.Feature, Tenant: tenant}, rec)
 }
 
-// ramped is the record that goes with the percentage of the change's entry: the
+// ramped is the record that goes with the percentage of the change's entry, and whose it is: the
 // tenant's where it has a percentage of its own, else the feature's.
-func ramped(s *flags.Spec, c *flags.Change) *flags.Ramped {
+func ramped(s *flags.Spec, c *flags.Change) (rec *flags.Ramped, tenant string) {
 	f := s.Feature(c.Feature)
 	if f == nil {
-		return nil
+		return nil, ""
 	}
 	if o := f.Tenant(c.Tenant); o != nil && o.Pct != nil {
-		return o.Ramped
+		return o.Ramped, c.Tenant
 	}
 	if f.Own == nil {
-		return nil
+		return nil, ""
 	}
-	return f.Own.Ramped
+	return f.Own.Ramped, flags.DefaultTenant
 }

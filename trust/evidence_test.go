@@ -23,12 +23,16 @@ func TestEvidence(t *testing.T) {
 		return fmt.Sprintf(`"ramped":{"at":%q,"from":%d,"to":%d,"verdict":"green","reason":"r","evidence":%q}`, at.Format(time.RFC3339), from, to, evidence)
 	}
 	decided := now.Add(-time.Hour)
+	step := trust.Move{From: 10_000, To: 20_000}
 	proof := func(signers string, measured time.Time) func(string) (trust.Proof, error) {
 		return func(d string) (trust.Proof, error) {
 			if d != digest {
 				return trust.Proof{}, fmt.Errorf("no file for %s", d)
 			}
-			return trust.Proof{Signers: strings.Fields(signers), Measured: measured}, nil
+			return trust.Proof{
+				Signers: strings.Fields(signers), Measured: measured, Decided: decided,
+				Moves: map[flags.Key]trust.Move{{Feature: "x", Tenant: "__default__"}: step, {Feature: "x", Tenant: "acme"}: step},
+			}, nil
 		}
 	}
 	good := proof("collector", decided.Add(-10*time.Minute))

@@ -4,14 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/cli"
@@ -80,27 +77,24 @@ func (a *app) lastUps(ctx context.Context, rev string, policy *trust.Policy) (fu
 
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
-// maxEvidence bounds one evidence file, in bytes.
-const maxEvidence = 8 << 20
-
 // proofs looks for evidence beside the spec: evidence/<hex>.json, signed as specs are.
-func (a *app) proofs(policy *trust.Policy) func(string) (trust.Proof, error) {
+func (a *app) proofs(policy *trust.Policy, environment string) func(string) (trust.Proof, error) {
 	return func(digest string) (trust.Proof, error) {
 		if !digestForm.MatchString(digest) {
 			return trust.Proof{}, fmt.Errorf("evidence %q is no digest", digest)
 		}
 		name := strings.TrimPrefix(digest, "sha256:")
 		path := filepath.Join(filepath.Dir(a.specPath()), "evidence", name+".json")
-		src, err := a.readFile(path, maxEvidence)
+		src, err := a.readFile(path, trust.MaxEvidence)
 		if err != nil {
 			return trust.Proof{}, fmt.Errorf("reading the evidence: %w", err)
 		}
 		if sum := sha256.Sum256(src); hex.EncodeToString(sum[:]) != name {
 			return trust.Proof{}, fmt.Errorf("%s holds other bytes than its name says", path)
 		}
-		measured, err := oldestMeasurement(src)
+		proof, err := trust.ParseEvidence(path, src, environment)
 		if err != nil {
-			return trust.Proof{}, fmt.Errorf("reading %s: %w", path, err)
+			return trust.Proof{}, err
 		}
 		bundles, err := a.readBundles(path)
 		if err != nil {
@@ -111,52 +105,7 @@ func (a *app) proofs(policy *trust.Policy) func(string) (trust.Proof, error) {
 			return trust.Proof{}, err
 		}
 		result := signing.Verify(signing.NewArtifact(src), bundles, policy.Identities(), opt)
-		return trust.Proof{Signers: result.Signers(), Measured: measured}, nil
+		proof.Signers = result.Signers()
+		return proof, nil
 	}
-}
-
-// oldestMeasurement is the oldest generated_at in an evidence file, at any depth: coverage and
-// service levels are dated each.
-func oldestMeasurement(src []byte) (time.Time, error) {
-	var doc any
-	if err := json.Unmarshal(src, &doc); err != nil {
-		return time.Time{}, err
-	}
-	var oldest time.Time
-	var walk func(any) error
-	walk = func(v any) error {
-		switch v := v.(type) {
-		case []any:
-			for _, e := range v {
-				if err := walk(e); err != nil {
-					return err
-				}
-			}
-		case map[string]any:
-			for name, e := range v {
-				s, isText := e.(string)
-				if name != "generated_at" || !isText {
-					if err := walk(e); err != nil {
-						return err
-					}
-					continue
-				}
-				at, err := time.Parse(time.RFC3339, s)
-				if err != nil {
-					return fmt.Errorf("generated_at: %w", err)
-				}
-				if oldest.IsZero() || at.Before(oldest) {
-					oldest = at
-				}
-			}
-		}
-		return nil
-	}
-	if err := walk(doc); err != nil {
-		return time.Time{}, err
-	}
-	if oldest.IsZero() {
-		return oldest, errors.New("nothing in it says when it was measured (generated_at)")
-	}
-	return oldest, nil
 }

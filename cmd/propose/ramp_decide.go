@@ -13,6 +13,7 @@ import (
 	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/ramp"
 	"github.com/rampart-flags/rampart/ramp/evidence"
+	"github.com/rampart-flags/rampart/trust"
 )
 
 // rampBase is what a run decides upon.
@@ -292,7 +293,7 @@ func compact(src []byte) []byte {
 
 // recordAt reads the record that a commit keeps under its digest, and holds it to that digest.
 func (c *checkout) recordAt(ctx context.Context, commit, digest string) (*evidence.Record, error) {
-	src, err := c.ReadFile(ctx, commit, c.recordPath(digest), maxEvidence)
+	src, err := c.ReadFile(ctx, commit, c.recordPath(digest), trust.MaxEvidence)
 	if err != nil {
 		return nil, err
 	}

@@ -192,7 +192,7 @@ func (a *app) authorize(ctx context.Context, line *verifyLine, spec *flags.Spec,
 	}
 	answer := policy.Authorize(trust.Request{
 		Previous: before, Next: spec, Changes: flags.Diff(before, spec), Signers: signers,
-		Now: time.Now(), LastUp: lastUp, Proof: a.proofs(policy),
+		Now: time.Now(), LastUp: lastUp, Proof: a.proofs(policy, spec.Environment),
 	})
 	line.Verdict, line.Reason = answer.Verdict.String(), string(answer.Reason)
 	if !answer.NotBefore.IsZero() {

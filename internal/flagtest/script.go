@@ -153,12 +153,31 @@ func (s *Stage) Spec(version string, fields ...string) {
 	s.Repo.Write(specPath, head+"  \"features\": {\n"+strings.Join(features, ",\n")+"\n  }\n}\n")
 }
 
-// Evidence writes evidence beside the spec that was measured so long ago, signs it by name ("-": by
-// nobody), and returns its digest.
-func (s *Stage) Evidence(name string, age time.Duration, environment string) string {
+// Evidence writes evidence beside the spec that was measured so long ago, signs it by name ("-": by nobody), and returns its
+// digest. It is about these moves, FEATURE=FROM-TO, each decided now, or so long ago: FEATURE=FROM-TO@AGE.
+func (s *Stage) Evidence(name string, age time.Duration, environment string, moves ...string) string {
 	s.t.Helper()
-	at := s.Repo.Now.Add(-age).UTC().Format(time.RFC3339)
-	src := fmt.Sprintf("{\"format\": \"ramp-evidence/v1\", \"environment\": %q, \"slo\": {\"generated_at\": %q, \"anchor_p95_ms\": 21}}\n", environment, at)
+	decided := s.Repo.Now
+	var about []string
+	for _, m := range moves {
+		feature, rest, _ := strings.Cut(m, "=")
+		step, ago, dated := strings.Cut(rest, "@")
+		from, to, ok := strings.Cut(step, "-")
+		if dated {
+			d, err := time.ParseDuration(ago)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			decided = s.Repo.Now.Add(-d)
+		}
+		if !ok {
+			s.t.Fatalf("%q is no FEATURE=FROM-TO", m)
+		}
+		about = append(about, fmt.Sprintf(`%q: {"__default__": {"from": %s, "to": %s, "code": "up"}}`, feature, from, to))
+	}
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	src := fmt.Sprintf("{\"format\": \"ramp-evidence/v1\", \"now\": %q, \"environment\": %q, \"slo\": {\"generated_at\": %q, \"anchor_p95_ms\": 21}, \"moves\": {%s}}\n",
+		stamp(decided), environment, stamp(s.Repo.Now.Add(-age)), strings.Join(about, ", "))
 	sum := sha256.Sum256([]byte(src))
 	path := fmt.Sprintf("specs/evidence/%x.json", sum)
 	s.Repo.Write(path, src)
@@ -229,7 +248,8 @@ type Word = func(ts *testscript.TestScript, neg bool, args []string)
 //	copy FILE                   write FILE as the spec
 //	sign NAME [SUFFIX]          sign the spec in the work tree (mallory stands in no policy)
 //	unsign [SUFFIX]             remove a bundle
-//	evidence NAME AGE [ENV]     write evidence measured AGE ago, signed by NAME ("-": by nobody)
+//	evidence NAME AGE [env=ENV] [FEATURE=FROM-TO[@AGE]]…  write evidence measured AGE ago, signed by NAME ("-": by nobody), for
+//	                            those steps, decided now or AGE ago
 //	step VERSION FEATURE FROM TO [AGE]  write a spec that rose by that evidence, decided AGE ago
 //	link-spec PATH TARGET       make a symbolic link in the work tree
 //	land [MESSAGE]              commit everything and push
@@ -265,7 +285,11 @@ func Words(at func(*testscript.TestScript) *Stage) map[string]Word {
 		"evidence": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			age, err := time.ParseDuration(args[1])
 			ts.Check(err)
-			s.digest = s.Evidence(args[0], age, strings.Join(args[2:], ""))
+			env, moves := "", args[2:]
+			if len(moves) > 0 && strings.HasPrefix(moves[0], "env=") {
+				env, moves = moves[0][4:], moves[1:]
+			}
+			s.digest = s.Evidence(args[0], age, env, moves...)
 		}),
 		"step": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			age, err := time.ParseDuration(append(args, "0s")[4])
