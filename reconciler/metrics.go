@@ -29,7 +29,6 @@ type metrics struct {
 	condition      *prometheus.GaugeVec // type
 	recordFailures prometheus.Counter
 	personal       *prometheus.CounterVec // kind
-	suspended      prometheus.Gauge
 	leader         prometheus.Gauge
 	term           prometheus.Gauge
 	takeovers      prometheus.Counter
@@ -52,7 +51,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		passes: counters("rampart_passes_total", "Passes by how they ended: live, held, trouble.", "result"),
 		phase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "rampart_pass_phase_seconds", Help: "Seconds that each phase of a pass took: observe, walk, converge, total.",
+			Name: "rampart_pass_phase_seconds", Help: "Seconds that each phase of a pass took: heal, observe, walk, converge, apply (in heal and converge), deepen, total.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"phase"}),
 		commits:        counters("rampart_commits_total", "Commits judged, by verdict and reason code.", "verdict", "code"),
@@ -82,7 +81,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		leader:         gauge("rampart_leader", "1 on the instance that leads, 0 on one that follows."),
 		term:           gauge("rampart_lease_term", "The term of the lease as last seen; 0 where none is taken."),
 		takeovers:      counter("rampart_takeovers_total", "Times that this instance became the leader."),
-		suspended:      gauge("rampart_suspended", "1 while a person has suspended reconciling: nothing new from git is accepted."),
 	}
 	// Series that alerts watch exist from the start: a rate needs a first value.
 	for vec, values := range map[*prometheus.CounterVec][]string{
@@ -96,7 +94,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.passes, m.phase, m.commits, m.generation, m.liveGeneration, m.headLive, m.lastSuccess, m.commitToLive,
-			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.suspended, m.leader, m.term, m.takeovers, m.overrides,
+			m.refused, m.deferred, m.driftEntries, m.repairs, m.refills, m.applies, m.written, m.entries, m.condition, m.personal, m.recordFailures, m.leader, m.term, m.takeovers, m.overrides,
 			m.policyVersion, m.policyRefused, m.policies)
 	}
 	return m
@@ -128,7 +126,6 @@ func (m *metrics) show(s *Status) {
 	}
 	set(m.headLive, s.HeadLive)
 	m.overrides.Set(float64(len(s.Overrides)))
-	set(m.suspended, s.Suspended != nil)
 	set(m.leader, s.Role != RoleFollower)
 	m.term.Set(float64(s.Term))
 	if p := s.Policy; p != nil {

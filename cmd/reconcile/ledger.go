@@ -138,8 +138,8 @@ func originOf(dir, name string) string {
 
 // ledgerMetrics are read when they are scraped.
 type ledgerMetrics struct {
-	l                                                        *ledger
-	receipts, waiting, confirmed, behind, attempts, failures *prometheus.Desc
+	l                                                               *ledger
+	receipts, waiting, confirmed, queue, behind, attempts, failures *prometheus.Desc
 }
 
 func newLedgerMetrics(l *ledger) *ledgerMetrics {
@@ -151,6 +151,7 @@ func newLedgerMetrics(l *ledger) *ledgerMetrics {
 		receipts:  desc("rampart_receipts", "Receipts in this instance's ledger."),
 		waiting:   desc("rampart_receipts_waiting", "Receipts that are in memory only, because the ledger cannot be written."),
 		confirmed: desc("rampart_anchor_confirmed_receipts", "Receipts that a notary's newest confirmation covers.", "notary"),
+		queue:     desc("rampart_anchor_waiting_receipts", "Receipts that a notary has not confirmed yet, those of its own confirmations among them.", "notary"),
 		behind:    desc("rampart_anchor_behind_seconds", "Age of the oldest checkpoint that a notary has not confirmed; 0 when it has confirmed all.", "notary"),
 		attempts:  desc("rampart_anchor_attempts_total", "Checkpoints sent to a notary, again and again until it confirms.", "notary"),
 		failures:  desc("rampart_anchor_failures_total", "Checkpoints that a notary did not confirm when asked.", "notary"),
@@ -159,7 +160,7 @@ func newLedgerMetrics(l *ledger) *ledgerMetrics {
 
 // Describe implements prometheus.Collector.
 func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.receipts, m.waiting, m.confirmed, m.behind, m.attempts, m.failures} {
+	for _, d := range []*prometheus.Desc{m.receipts, m.waiting, m.confirmed, m.queue, m.behind, m.attempts, m.failures} {
 		ch <- d
 	}
 }
@@ -169,6 +170,7 @@ func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.receipts, prometheus.GaugeValue, float64(m.l.Size()))
 	ch <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(m.l.Waiting()))
 	for _, s := range m.l.anchors.State() {
+		ch <- prometheus.MustNewConstMetric(m.queue, prometheus.GaugeValue, max(0, float64(m.l.Size())-float64(s.Confirmed)), s.Notary)
 		ch <- prometheus.MustNewConstMetric(m.confirmed, prometheus.GaugeValue, float64(s.Confirmed), s.Notary)
 		ch <- prometheus.MustNewConstMetric(m.behind, prometheus.GaugeValue, s.Behind.Seconds(), s.Notary)
 		ch <- prometheus.MustNewConstMetric(m.attempts, prometheus.CounterValue, float64(s.Attempts), s.Notary)

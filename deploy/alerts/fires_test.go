@@ -23,8 +23,9 @@ var (
 	rangeWindow = regexp.MustCompile(`\[\w+\]`)
 )
 
-// hurried are the rules with seconds in place of minutes: the same expressions, watched for as long as a test may take.
-func hurried(t *testing.T) string {
+// hurried are the rules with seconds in place of minutes: the same expressions, watched for as long as a test may take. Limits
+// that are long by themselves come as old and new text, in pairs.
+func hurried(t *testing.T, limits ...string) string {
 	t.Helper()
 	src, err := os.ReadFile("rampart.yaml")
 	if err != nil {
@@ -32,7 +33,12 @@ func hurried(t *testing.T) string {
 	}
 	text := forClause.ReplaceAllString(string(src), "${1}1s")
 	text = rangeWindow.ReplaceAllString(text, "[8s]")
-	text = strings.Replace(text, "rampart_anchor_behind_seconds > 60", "rampart_anchor_behind_seconds > 1", 1)
+	for i := 0; i < len(limits); i += 2 {
+		if strings.Count(text, limits[i]) != 1 {
+			t.Fatalf("the rules do not say %q once", limits[i])
+		}
+		text = strings.Replace(text, limits[i], limits[i+1], 1)
+	}
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -46,12 +52,12 @@ type prometheus struct {
 	url string
 }
 
-func startPrometheus(t *testing.T, target string) *prometheus {
+func startPrometheus(t *testing.T, target string, limits ...string) *prometheus {
 	t.Helper()
 	flagtest.Need(t, "prometheus")
 	dir, address := t.TempDir(), worldtest.FreeAddress(t)
 	config := fmt.Sprintf("global: { scrape_interval: 500ms, evaluation_interval: 500ms }\nrule_files: [%q]\nscrape_configs: [{ job_name: reconcile, static_configs: [{ targets: [%q] }] }]\n",
-		hurried(t), strings.TrimPrefix(target, "http://"))
+		hurried(t, limits...), strings.TrimPrefix(target, "http://"))
 	path := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -138,6 +144,7 @@ func (p *prometheus) awaitQuiet() {
 
 // Each fault is made in the real processes, its alert is seen to fire, and to clear when the fault is gone.
 func TestAlertsFireAndClear(t *testing.T) {
+	t.Parallel() // they wait more than they work
 	flagtest.Need(t, "prometheus")
 	w := worldtest.New(t)
 	notary := startNotary(t)
@@ -148,15 +155,10 @@ func TestAlertsFireAndClear(t *testing.T) {
 	w.Commit(clean("flags-v1", "10"), "alice", "Begin")
 	w.Start()
 	w.AwaitGeneration(1)
-	p := startPrometheus(t, w.URL)
+	p := startPrometheus(t, w.URL, "rampart_anchor_behind_seconds > 60", "rampart_anchor_behind_seconds > 1")
 	p.awaitQuiet()
 
-	post := func(path, body string) {
-		t.Helper()
-		if code, answer := w.Ask("POST", path, body); code != 200 {
-			t.Fatalf("%s: %d %s", path, code, answer)
-		}
-	}
+	post := func(path, body string) { t.Helper(); post(t, w, path, body) }
 	decide := func(action string, at time.Time) {
 		t.Helper()
 		post("/admin/decisions", `{"format":"ramp-report/v1","at":"`+at.UTC().Format(time.RFC3339)+`","decisions":[{"feature":"receipts","tenant":"acme","action":"`+action+`","from":10,"to":10,"verdict":"amber","code":"amber","reason":"coverage"}]}`)
@@ -215,5 +217,84 @@ func TestAlertsFireAndClear(t *testing.T) {
 	w.Stop()
 	p.awaitFiring("RampartDown")
 	w.Start()
+	p.awaitQuiet()
+}
+
+func post(t *testing.T, w *worldtest.World, path, body string) {
+	t.Helper()
+	if code, answer := w.Ask("POST", path, body); code/100 != 2 {
+		t.Fatalf("%s: %d %s", path, code, answer)
+	}
+}
+
+// What people forget: a suspension that nobody ends, evidence that nobody sends any more. And what befalls the lease: its holder
+// crashed, and it was to hold it for long; it is taken away again and again.
+func TestAlertsOfNeglect(t *testing.T) {
+	t.Parallel() // they wait more than they work
+	flagtest.Need(t, "prometheus")
+	w := worldtest.New(t)
+	spec := strings.Replace(specOf("flags-v1", "10"), "ada@example.org", "ada", 1)
+	w.Commit(spec, "alice", "Begin")
+	w.Args = []string{"--lease", "1h", "--name", "a"}
+	w.Start()
+	w.AwaitGeneration(1)
+	w.Kill()
+	w.State += "-b"
+	w.Args = []string{"--lease", "1h", "--name", "b"}
+	w.Start()
+	p := startPrometheus(t, w.URL, "rampart_suspended_seconds > 14400", "rampart_suspended_seconds > 1", "rampart_evidence_age_seconds > 86400", "rampart_evidence_age_seconds > 3",
+		"(rampart_takeovers_total[8s])) > 6", "(rampart_takeovers_total[8s])) > 1")
+	p.awaitFiring("RampartNobodyLeads")
+	w.Redis.CLI("DEL", "flags:v1:lease")
+	p.awaitQuiet()
+	w.Stop()
+	w.Args = []string{"--lease", "1s", "--name", "b"}
+	w.Start()
+	p.awaitQuiet()
+
+	seen := false
+	flagtest.Eventually(t, "RampartLeadChanges to fire while somebody takes the lease away", func() bool {
+		w.Redis.CLI("DEL", "flags:v1:lease")
+		seen = seen || slices.Contains(p.firing(), "RampartLeadChanges")
+		return seen
+	})
+	p.awaitQuiet()
+
+	post(t, w, "/admin/suspend", `{"reason":"a migration"}`)
+	p.awaitFiring("RampartSuspendedTooLong")
+	post(t, w, "/admin/resume", `{}`)
+	p.awaitQuiet()
+
+	const evidence = `{"tenant":"acme","pct":99}`
+	post(t, w, "/admin/coverage", evidence)
+	p.awaitFiring("RampartEvidenceStale")
+	flagtest.Eventually(t, "RampartEvidenceStale to clear while evidence comes", func() bool {
+		post(t, w, "/admin/coverage", evidence)
+		return !slices.Contains(p.firing(), "RampartEvidenceStale")
+	})
+}
+
+// The disk of the ledger is full.
+func TestAlertOfReceiptsThatWait(t *testing.T) {
+	t.Parallel() // they wait more than they work
+	flagtest.Need(t, "prometheus")
+	disk := flagtest.NewSmallDisk(t, 2<<20)
+	w := worldtest.New(t)
+	w.Args = []string{"--ledger", filepath.Join(disk.Dir, "ledger")}
+	w.Commit(strings.Replace(specOf("flags-v1", "10"), "ada@example.org", "ada", 1), "alice", "Begin")
+	w.Start()
+	w.AwaitGeneration(1)
+	p := startPrometheus(t, w.URL)
+	p.awaitQuiet()
+	disk.Fill()
+	const key, wrong = "flags:v1:receipts:acme", `{"version":"v1","enabled":true,"ramp_pct":100}`
+	flagtest.Eventually(t, "a repair whose receipt finds no room", func() bool {
+		if w.Redis.CLI("GET", key) != wrong {
+			w.Redis.CLI("SET", key, wrong)
+		}
+		return regexp.MustCompile(`(?m)^rampart_receipts_waiting [1-9]`).MatchString(scrape(t, w))
+	})
+	p.awaitFiring("RampartReceiptsWaiting")
+	disk.Free()
 	p.awaitQuiet()
 }

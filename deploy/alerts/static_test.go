@@ -61,6 +61,10 @@ func TestRunbooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	induced, err := os.ReadFile("fires_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var names []string
 	for _, r := range rules(t) {
 		names = append(names, r.Alert+".md")
@@ -81,6 +85,9 @@ func TestRunbooks(t *testing.T) {
 		}
 		if !bytes.Contains(tried, []byte(r.Alert)) {
 			t.Errorf("no rule test names %s", r.Alert)
+		}
+		if !bytes.Contains(induced, []byte(`"`+r.Alert+`"`)) {
+			t.Errorf("no test induces the fault of %s, and sees it fire", r.Alert)
 		}
 	}
 	pages, err := filepath.Glob(folder + "Rampart*.md")

@@ -187,6 +187,16 @@ func (w *World) Stop() {
 	w.cmd = nil
 }
 
+// Kill ends the reconciler as a crash does: it gives nothing back and says nothing.
+func (w *World) Kill() {
+	w.t.Helper()
+	if err := w.cmd.Process.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	<-w.end
+	w.cmd = nil
+}
+
 // Ask sends a request and returns the answer's code and body, 0 and the error's text where there is none. A POST bears the
 // admin token.
 func (w *World) Ask(method, path, body string) (int, string) {
