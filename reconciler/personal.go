@@ -10,6 +10,7 @@ import (
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/pii"
 	"github.com/rampart-flags/rampart/signing"
+	"github.com/rampart-flags/rampart/trust"
 )
 
 // personal looks through what a new spec brings for data about people. Where the policy denies it, the
@@ -47,7 +48,7 @@ func (k court) personalEvidence(c content, next *flags.Spec) []pii.Hit {
 	var found []pii.Hit
 	for _, digest := range pii.Evidence(next, k.last) {
 		name := path.Join(path.Dir(c.path), "evidence", strings.TrimPrefix(digest, "sha256:")+".json")
-		src, err := c.files.file(name, maxEvidence)
+		src, err := c.files.file(name, trust.MaxEvidence)
 		if err != nil {
 			_ = c.files.blame(err) // a repository that cannot be read is no verdict: the walk asks for it
 			continue
