@@ -59,7 +59,7 @@ func (c *checker) apart(ctx context.Context, r *readers) string {
 		return "an apply is pending"
 	}
 	c.inOrder(v, now, generation)
-	if why := c.exact(v, want.content.spec); why != "" {
+	if why := c.exact(v, want.content); why != "" {
 		return why
 	}
 	for _, name := range c.w.names {
@@ -77,10 +77,10 @@ func (c *checker) apart(ctx context.Context, r *readers) string {
 
 // exact compares entries and statements as they must be in the quiet: those that were
 // acknowledged are in force, and nothing else lowers.
-func (c *checker) exact(v *view, spec *flags.Spec) string {
+func (c *checker) exact(v *view, now *content) string {
 	hold := c.excuse.mustHold()
 	for i, k := range v.keys {
-		want, ok := spec.Entry(k.Feature, k.Tenant)
+		want, ok := now.entries[k]
 		raw, _ := v.values[i].(string)
 		if !ok {
 			continue // judge has seen to it that it is not there

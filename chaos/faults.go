@@ -81,11 +81,16 @@ func (s *storm) do(a action) {
 		return
 	}
 	if err := act(s, a); err != nil {
-		s.mu.Lock()
-		s.errs++
-		s.mu.Unlock()
-		s.w.trace.note("%s: %v", a, err)
+		s.hands(fmt.Sprintf("%s: %v", a, err))
 	}
+}
+
+// hands notes that the harness could not do what it meant to.
+func (s *storm) hands(what string) {
+	s.mu.Lock()
+	s.errs++
+	s.mu.Unlock()
+	s.w.trace.note("%s", what)
 }
 
 // byFault are the actions on processes, links and Redis.
@@ -151,7 +156,7 @@ func (s *storm) liftAll() {
 	s.mu.Unlock()
 	for _, name := range names {
 		if err := s.lift(name); err != nil {
-			s.w.trace.say("lifting %s: %v", name, err)
+			s.hands(fmt.Sprintf("lifting %s: %v", name, err))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -75,8 +76,13 @@ func (l *links) mend(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	p.Toxics.ResetToxics(ctx)
-	if err := p.Start(); err != nil {
-		return fmt.Errorf("mending the link %s: %w", name, err)
+	var last error // the old listener may take a moment to go
+	err := eventually(10*time.Second, "the port of the link "+name, func() bool {
+		last = p.Start()
+		return last == nil || errors.Is(last, toxiproxy.ErrProxyAlreadyStarted)
+	})
+	if err != nil {
+		return fmt.Errorf("mending the link %s: %w: %w", name, err, last)
 	}
 	return nil
 }

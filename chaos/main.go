@@ -191,6 +191,9 @@ func (s settings) through(ctx context.Context, w *world) (result, error) {
 			break // what comes after would only blur it
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return res, fmt.Errorf("told to end: %w", err)
+	}
 	s.last(ctx, w, c, r)
 	res.Receipts, res.Usage = c.receipts(), u.figures()
 	stop()

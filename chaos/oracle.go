@@ -24,6 +24,7 @@ type oracle struct {
 type content struct {
 	digest     string
 	spec       *flags.Spec // nil where it is none
+	entries    map[flags.Key]flags.Entry
 	compiled   *flags.Snapshot
 	authorized bool
 	signer     string
@@ -75,7 +76,7 @@ func (o *oracle) contentOf(src []byte) *content {
 	}
 	c = &content{digest: digest}
 	if err == nil {
-		c.spec = spec
+		c.spec, c.entries = spec, maps.Collect(spec.Entries())
 		c.compiled, _ = flags.Compile(spec)
 	}
 	o.contents[digest] = c

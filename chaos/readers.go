@@ -154,7 +154,7 @@ func (r *readers) client(name string, cl *client.Client) {
 		return
 	}
 	for k, got := range snap.Flags().Entries() {
-		want, ok := content.spec.Entry(k.Feature, k.Tenant)
+		want, ok := content.entries[k]
 		if !ok || !r.c.excuse.allows(k, got, want) {
 			r.c.w.trace.breaks(invVerified, "%s serves %s as %s in generation %d", name, k, got.AppendJSON(nil), snap.Generation)
 		}
