@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rampart-flags/rampart/gitrepo"
@@ -241,10 +243,18 @@ func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
 	if p.looked == want && (p.due.IsZero() || r.now().Before(p.due)) {
 		return nil
 	}
-	plan := &Plan{}
-	w := r.walker()
-	w.last = r.target.spec
-	if _, err := r.foreseeWalk(ctx, plan, w, r.trust.regime(), r.checked(), head); err != nil {
+	plan, err := r.foreseeAhead(ctx, head)
+	if err == nil && plan.brings(string(KindPolicy)) && !plan.brings(accepted.String(), rollback.String()) {
+		// The policy changes and the spec does not: nothing of that is the leader's to number.
+		known := maps.Clone(r.source.refused)
+		err = r.advance(ctx, head)
+		r.source.refused, r.pending = known, nil
+		want.policy = r.trust.digest()
+		if err == nil {
+			plan, err = r.foreseeAhead(ctx, head)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	now, s := r.now().UTC(), &r.status
@@ -288,6 +298,18 @@ func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
 	r.judged(r.source.newest)
 	p.seen, p.looked = seen, want
 	return nil
+}
+
+func (r *Reconciler) foreseeAhead(ctx context.Context, head string) (*Plan, error) {
+	plan, w := &Plan{}, r.walker()
+	w.last = r.target.spec
+	_, err := r.foreseeWalk(ctx, plan, w, r.trust.regime(), r.checked(), head)
+	return plan, err
+}
+
+// brings says whether a commit of the plan has one of these verdicts.
+func (p *Plan) brings(verdicts ...string) bool {
+	return slices.ContainsFunc(p.Commits, func(c PlannedCommit) bool { return slices.Contains(verdicts, c.Verdict) })
 }
 
 // ownCommands carries out what a person left in this instance's state folder: for that

@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/flagtest"
-	"github.com/rampart-flags/rampart/trust"
 )
 
 // pair are two instances on one environment, each with a state folder of its own.
@@ -214,152 +211,6 @@ func TestFollowerCatchesUp(t *testing.T) {
 		t.Errorf("b says %+v", s)
 	}
 	b.wantLive(4, "receipts", "40")
-}
-
-func TestSuspensionOutlivesTheLeader(t *testing.T) {
-	a, b := pair(t, maintainer)
-	ctx := context.Background()
-	a.release("flags-v1", "receipts", 10)
-	a.pass()
-	b.pass()
-	if err := a.r.Suspend(ctx, &Suspension{Reason: "migration"}); err != nil {
-		t.Fatal(err)
-	}
-	a.runOut() // a is killed
-	a.release("flags-v2", "receipts", 20)
-	b.pass()
-	if s := b.wantRole(RoleLeader, 1); s.Suspended == nil || s.Suspended.Reason != "migration" {
-		t.Errorf("b says %+v", s.Suspended)
-	}
-	b.wantLive(1, "receipts", "10")
-	// A person asks the instance that does not lead to go on: it takes the lead for it.
-	a.pass()
-	a.wantRole(RoleFollower, 1)
-	if err := a.r.Suspend(ctx, nil); err != nil {
-		t.Fatal(err)
-	}
-	a.wantRole(RoleLeader, 1)
-	a.pass()
-	a.wantLive(2, "receipts", "20")
-	b.pass()
-	if s := b.wantRole(RoleFollower, 2); s.Suspended != nil {
-		t.Errorf("b says %+v", s.Suspended)
-	}
-	// A note left in the state folder of one that does not run is a person's word as well.
-	b.close()
-	if err := Suspend(filepath.Join(b.dir, "state"), &Suspension{Reason: "by hand", Since: b.clock.Now().Add(time.Minute)}); err != nil {
-		t.Fatal(err)
-	}
-	b.pass()
-	b.pass()
-	if s := b.wantRole(RoleLeader, 2); s.Suspended == nil {
-		t.Error("b does not heed its folder")
-	}
-	a.pass()
-	if s := a.wantRole(RoleFollower, 2); s.Suspended == nil || s.Suspended.Reason != "by hand" {
-		t.Errorf("a says %+v", s.Suspended)
-	}
-	// Resumed by hand while nobody ran, and the flush took the lease's notes.
-	b.close()
-	a.close()
-	if err := Suspend(filepath.Join(a.dir, "state"), nil); err != nil {
-		t.Fatal(err)
-	}
-	a.pass()
-	a.pass()
-	if s := a.wantRole(RoleLeader, 2); s.Suspended != nil {
-		t.Errorf("a says %+v", s.Suspended)
-	}
-}
-
-func TestOverrideAtTheInstanceThatFollows(t *testing.T) {
-	a, b := pair(t, withBrake)
-	ctx := context.Background()
-	a.release("flags-v1", "receipts", 50)
-	a.pass()
-	b.pass()
-	o := a.seal([]trust.OverrideItem{{Feature: "receipts"}}, "bob")
-	in, err := b.r.Override(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := b.wantRole(RoleLeader, 1); len(s.Overrides) != 1 || s.Term != 2 {
-		t.Errorf("b says %+v", s)
-	}
-	b.is("receipts", flags.DefaultTenant, "off")
-	a.pass()
-	if s := a.wantRole(RoleFollower, 1); len(s.Overrides) != 1 || s.Overrides[0].ID != in.ID {
-		t.Errorf("a follows with %+v", s.Overrides)
-	}
-	if e := a.r.Live().Entry("receipts", "acme"); e.Enabled {
-		t.Error("a serves it on")
-	}
-	b.runOut() // b is killed
-	a.pass()
-	a.wantRole(RoleLeader, 1)
-	a.is("receipts", flags.DefaultTenant, "off")
-	// It was used, whoever leads.
-	var refused *RefusedOverride
-	if _, err := a.r.Override(ctx, o); !errors.As(err, &refused) {
-		t.Errorf("a second time: %v", err)
-	}
-	a.clock.Advance(2 * time.Hour)
-	a.pass()
-	a.wantLive(1, "receipts", "50")
-	b.pass()
-	if s := b.wantRole(RoleFollower, 1); len(s.Overrides) != 0 {
-		t.Errorf("b follows with %+v", s.Overrides)
-	}
-	if _, err := b.r.Override(ctx, []byte("{}")); err == nil || b.r.Status().Role != RoleFollower {
-		t.Errorf("a statement that says nothing moved the lead: %v", err)
-	}
-}
-
-// One instance is told that a rewritten history may go on; the others know it too.
-func TestAcceptedHistoryOutlivesTheLeader(t *testing.T) {
-	a, b := pair(t, maintainer)
-	a.release("flags-v1", "receipts", 10)
-	a.release("flags-v2", "receipts", 20)
-	a.pass()
-	b.pass()
-	from := a.Repo.Head()
-	a.Repo.Git("reset", "-q", "--hard", "HEAD~1")
-	a.write("flags-v3", "receipts", 30)
-	a.Sign("alice")
-	to := a.Repo.Commit("another history")
-	a.Repo.ForcePush()
-	for _, w := range []*world{a, b} {
-		w.pass()
-		if c := w.r.Status().Condition(CondHistoryRewritten); c.Status != True {
-			t.Errorf("%s says %+v", w.cfg.Name, c)
-		}
-	}
-	if err := AcceptHistory(filepath.Join(b.dir, "state"), a.historyStatement("alice", from, to)); err != nil {
-		t.Fatal(err)
-	}
-	b.pass() // takes the lead for it
-	b.pass()
-	b.wantLive(2, "receipts", "30")
-	b.wantRole(RoleLeader, 2)
-	a.pass()
-	a.pass()
-	a.wantRole(RoleFollower, 2)
-	a.wantLive(2, "receipts", "30")
-}
-
-// historyStatement says that history goes on from a commit.
-func (w *world) historyStatement(signer, from, to string) []byte {
-	w.t.Helper()
-	h := trust.AcceptHistory{Environment: w.r.trust.policy.Environment, ID: trust.NewID(), Issued: w.r.now().UTC().Truncate(time.Second), From: from, To: to, Reason: "test"}
-	text, err := h.Encode()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	sealed, err := trust.Sealed{Statement: text, Bundles: [][]byte{w.Keys[signer].Bundle(text)}}.Encode()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return sealed
 }
 
 // What was refused long ago is not reported again by the next leader; what was refused
