@@ -39,6 +39,20 @@ var (
 	ErrTooLarge = errors.New("larger than the limit")
 )
 
+// ErrAddress: a repository's address is none that can be followed.
+var ErrAddress = errors.New("not a repository's address")
+
+// addressError is [ErrAddress], said in its own words.
+type addressError string
+
+func badAddress(address, why string) error {
+	return addressError(fmt.Sprintf("reading the repository address %s: %s", Redact(address), why))
+}
+
+func (e addressError) Error() string { return string(e) }
+
+func (e addressError) Is(target error) bool { return target == ErrAddress }
+
 // ErrUnchanged: a commit would hold nothing that its parent does not.
 var ErrUnchanged = errors.New("nothing to commit")
 

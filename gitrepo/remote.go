@@ -57,7 +57,7 @@ type remote struct {
 func newRemote(address string, auth Auth) (*remote, error) {
 	ep, err := transport.NewEndpoint(address)
 	if err != nil {
-		return nil, fmt.Errorf("reading the repository address %s: it is not a URL", Redact(address))
+		return nil, badAddress(address, "it is not a URL")
 	}
 	r := &remote{auth: auth}
 	if r.auth.Username == "" {
@@ -76,7 +76,7 @@ func newRemote(address string, auth Auth) (*remote, error) {
 		r.client = gitfile.DefaultClient
 	case "http", "https":
 		if ep.Protocol == "http" && r.hasToken() && !loopback(ep.Host) {
-			return nil, fmt.Errorf("reading the repository address %s: a token may not travel over plain http", Redact(address))
+			return nil, badAddress(address, "a token may not travel over plain http")
 		}
 		r.client = githttp.NewClientWithOptions(httpClient(), nil)
 	case "ssh":
@@ -86,7 +86,7 @@ func newRemote(address string, auth Auth) (*remote, error) {
 		ep.User = r.auth.Username
 		r.client = sshClient
 	default:
-		return nil, fmt.Errorf("reading the repository address %s: %q is not one of file, https, ssh", Redact(address), ep.Protocol)
+		return nil, badAddress(address, fmt.Sprintf("%q is not one of file, https, ssh", ep.Protocol))
 	}
 	r.endpoint, r.shown = *ep, ep.String()
 	return r, nil

@@ -230,6 +230,8 @@ func explain(err error, dir string) error {
 	switch {
 	case errors.As(err, &defects):
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "mend the file that --trust names; docs/trust.md describes it"))
+	case errors.Is(err, gitrepo.ErrAddress):
+		return cli.Exit(cli.ExitUsage, err)
 	case errors.Is(err, reconciler.ErrStateInUse), errors.Is(err, gitrepo.ErrLocked):
 		return cli.Hint(err, "one reconciler a state folder: ask the running one (reconcile status), or set another --state-dir than %s", dir)
 	case errors.Is(err, reconciler.ErrStateDamaged):

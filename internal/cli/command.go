@@ -23,9 +23,40 @@ func Run(ctx context.Context, root *cobra.Command, env Env, aliases map[string][
 	root.Flags().Bool("version", false, "print the version")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(env.Args...)
+	strictHelp(root, env)
 	root.AddCommand(packaging(root))
 	BindEnv(root, env, aliases)
 	return root.ExecuteContext(ctx)
+}
+
+// strictHelp makes help and completion refuse what does not exist, as every other command does; cobra's own print help and
+// succeed.
+func strictHelp(root *cobra.Command, env Env) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Run = nil
+			c.RunE = func(_ *cobra.Command, args []string) error {
+				about := root
+				for _, name := range args {
+					i := slices.IndexFunc(about.Commands(), func(sub *cobra.Command) bool { return sub.Name() == name || sub.HasAlias(name) })
+					if i < 0 {
+						return unknownCommand(about, []string{name})
+					}
+					about = about.Commands()[i]
+				}
+				about.InitDefaultHelpFlag()
+				return about.Help()
+			}
+		case "completion":
+			c.Args = unknownCommand
+			c.RunE = func(c *cobra.Command, _ []string) error {
+				c.SetOut(env.Stderr)
+				_ = c.Help()
+				return Exit(ExitUsage, nil)
+			}
+		}
+	}
 }
 
 // BindEnv gives a command tree the manners of this package. Call it when the tree is complete.
@@ -164,6 +195,9 @@ func flagError(c *cobra.Command, err error) error {
 	if args := c.Flags().Args(); c.HasAvailableSubCommands() && len(args) > 0 {
 		return unknownCommand(c, args)
 	}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return Exit(ExitUsage, Hint(wrongValue(wrong), "see %s --help", c.CommandPath()))
+	}
 	missing, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return Exit(ExitUsage, Hint(err, "see %s --help", c.CommandPath()))
@@ -179,6 +213,20 @@ func flagError(c *cobra.Command, err error) error {
 		name, err = short, fmt.Errorf("unknown flag: -%s", short)
 	}
 	return Exit(ExitUsage, didYouMean(err, c, name, names, "--"))
+}
+
+// wrongValue says what a flag takes, in words that do not name the library's functions.
+func wrongValue(err *pflag.InvalidValueError) error {
+	f := err.GetFlag()
+	want := map[string]string{
+		"bool": "true or false", "duration": "a time such as 10s or 5m", "int": "a whole number", "uint": "a whole number that is not negative",
+		"uint64": "a whole number that is not negative", "int64": "a whole number", "float64": "a number",
+	}[f.Value.Type()]
+	if want == "" {
+		cause := errors.Unwrap(err)
+		return fmt.Errorf("--%s: %q: %w", f.Name, err.GetValue(), cause)
+	}
+	return fmt.Errorf("--%s: %q is not %s", f.Name, err.GetValue(), want)
 }
 
 func didYouMean(err error, c *cobra.Command, word string, names []string, prefix string) error {
