@@ -110,7 +110,7 @@ func (n *Notifier) Close() {
 
 // Tell queues a notification for every target that wants its kind, unless the same was told lately. It never waits.
 func (n *Notifier) Tell(m Message) {
-	if m.key != "" && n.known(m.key) {
+	if m.key != "" && n.known(m.Environment+"\x00"+m.key) { // generation 7 of one environment is not that of another
 		return
 	}
 	for _, s := range n.senders {

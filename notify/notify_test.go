@@ -13,10 +13,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -99,7 +102,7 @@ func TestEachTargetInItsOwnForm(t *testing.T) {
 	n := open(t, Options{Link: "https://flags.example", Targets: []Target{
 		{Name: "hook", Type: "webhook", URL: hook.URL, SecretFile: secretFile(t)},
 		{Name: "slack", Type: "slack", URL: slack.URL},
-		{Name: "teams", Type: "teams", URL: teams.URL, Kinds: []string{Refusal}, Template: `{{.Author}}: {{.Code}} {{.Subject}}`},
+		{Name: "teams", Type: "teams", URL: teams.URL, Kinds: []string{Refusal}, Template: "{{.Author}}: {{.Code}}\n{{.Subject}}"},
 	}})
 	rec := n.Recorder(nil)
 	for _, e := range []reconciler.Event{accepted(7), refusal("abc")} {
@@ -118,16 +121,65 @@ func TestEachTargetInItsOwnForm(t *testing.T) {
 	if !hook.signed[0] || !hook.signed[1] || slack.signed[0] {
 		t.Errorf("signed: webhook %v, Slack %v", hook.signed, slack.signed)
 	}
-	var s struct{ Text string }
-	if err := json.Unmarshal([]byte(slack.all()[1]), &s); err != nil {
+	const wantSlack = `{"text":"prod: refused abc","unfurl_links":false,"unfurl_media":false,"blocks":[
+		{"type":"header","text":{"type":"plain_text","emoji":false,"text":"prod: refused abc"}},
+		{"type":"section","text":{"type":"mrkdwn","verbatim":true,"text":"Leap &lt;!channel&gt; [here](https://evil.example) by Eve\nNotAuthorized: ramp.up 20 -&gt; 90 &amp; more\nWhat to do: have a maintainer sign it"}},
+		{"type":"context","elements":[{"type":"mrkdwn","verbatim":true,"text":"<https://flags.example|Open the console>"}]}]}`
+	sameJSON(t, "Slack's message", slack.all()[1], wantSlack)
+	const wantTeams = `{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{
+		"$schema":"http://adaptivecards.io/schemas/adaptive-card.json","type":"AdaptiveCard","version":"1.4","msteams":{"width":"Full"},"body":[
+		{"type":"RichTextBlock","spacing":"Small","inlines":[{"type":"TextRun","weight":"Bolder","size":"Medium","text":"prod: refused abc"}]},
+		{"type":"RichTextBlock","spacing":"Small","inlines":[{"type":"TextRun","text":"Eve: NotAuthorized"}]},
+		{"type":"RichTextBlock","spacing":"Small","inlines":[{"type":"TextRun","text":"Leap <!channel> [here](https://evil.example)"}]}],
+		"actions":[{"type":"Action.OpenUrl","title":"Open the console","url":"https://flags.example"}]}}]}`
+	sameJSON(t, "the card for Teams", teams.all()[0], wantTeams)
+}
+
+func sameJSON(t *testing.T, what, got, want string) {
+	t.Helper()
+	var a, b any
+	if err := json.Unmarshal([]byte(got), &a); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if err := json.Unmarshal([]byte(want), &b); err != nil {
 		t.Fatal(err)
 	}
-	want := "*prod: refused abc*\nLeap &lt;!channel&gt; [here](https://evil.example) by Eve\nNotAuthorized: ramp.up 20 -&gt; 90 &amp; more\nWhat to do: have a maintainer sign it\n<https://flags.example|Open the console>"
-	if s.Text != want {
-		t.Errorf("Slack's text\n%q, want\n%q", s.Text, want)
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("%s is\n%s\nwant\n%s", what, got, want)
 	}
-	if card := teams.all()[0]; !strings.Contains(card, `Eve: NotAuthorized Leap`) || !strings.Contains(card, `\\[here\\]`) || !strings.Contains(card, "application/vnd.microsoft.card.adaptive") {
-		t.Errorf("the card for Teams: %s", card)
+}
+
+// Whatever an author writes, and however long: what is sent keeps to what the receivers take.
+func TestLimits(t *testing.T) {
+	for _, text := range []string{"", "x", strings.Repeat("<", 5000), strings.Repeat("ä&", 2000), strings.Repeat("<", 750), strings.Repeat("line\n\n", 900)} {
+		m := Message{Title: "prod: " + text, Text: text, Link: "https://flags.example"}
+		src, err := (&Target{Type: "slack"}).render(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s struct {
+			Text   string
+			Blocks []struct {
+				Type string
+				Text struct{ Text string }
+			}
+		}
+		if err := json.Unmarshal(src, &s); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range s.Blocks {
+			most := map[string]int{"header": 150, "section": 3000}[b.Type]
+			n := utf8.RuneCountInString(b.Text.Text)
+			if most > 0 && (n > most || n == 0) {
+				t.Errorf("%.10q: a %s of %d characters", text, b.Type, n)
+			}
+			if b.Type == "section" && (strings.ContainsAny(b.Text.Text, "<>") || regexp.MustCompile(`&(a|am|amp|l|lt|g|gt)?(…|$)`).MatchString(b.Text.Text)) {
+				t.Errorf("%.10q: not escaped, or cut in the middle of it: …%s", text, b.Text.Text[max(0, len(b.Text.Text)-20):])
+			}
+		}
+		if src, err = (&Target{Type: "teams"}).render(m); err != nil || len(src) > 28<<10 {
+			t.Errorf("%.10q: a card of %d bytes, %v", text, len(src), err)
+		}
 	}
 }
 
@@ -148,10 +200,14 @@ func TestTheSameIsToldOnce(t *testing.T) {
 	tell(refusal("def"))
 	tell(reconciler.Event{Kind: reconciler.KindSignatures, Outcome: reconciler.OutcomeApplied}) // nobody needs to know
 	tell(accepted(7))
-	flagtest.Eventually(t, "three notifications", func() bool { return len(hook.all()) == 3 })
+	elsewhere := accepted(7)
+	elsewhere.Environment = "staging"
+	tell(elsewhere)
+	tell(elsewhere)
+	flagtest.Eventually(t, "four notifications", func() bool { return len(hook.all()) == 4 })
 	clock.Advance(2 * time.Hour)
 	tell(refusal("abc"))
-	flagtest.Eventually(t, "the fourth, two hours later", func() bool { return len(hook.all()) == 4 })
+	flagtest.Eventually(t, "the fifth, two hours later", func() bool { return len(hook.all()) == 5 })
 }
 
 func TestATargetThatFails(t *testing.T) {

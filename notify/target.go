@@ -116,7 +116,7 @@ func (t *Target) redact(err error) error {
 	return errors.New(strings.ReplaceAll(err.Error(), t.url, "(its address)"))
 }
 
-const maxText = 3000 // Slack cuts at 4000
+const maxText = 3000
 
 // render makes the body that the target takes.
 func (t *Target) render(m Message) ([]byte, error) {
@@ -127,30 +127,93 @@ func (t *Target) render(m Message) ([]byte, error) {
 		}
 		m.Text = b.String()
 	}
-	if len(m.Text) > maxText {
-		m.Text = strings.ToValidUTF8(m.Text[:maxText], "") + "…"
-	}
-	type object = map[string]any
+	m.Text = cut(strings.TrimSpace(m.Text), maxText, nil)
 	switch t.Type {
 	case "slack":
-		// https://api.slack.com/reference/surfaces/formatting#escaping: nothing that an author writes becomes a mention or a link.
-		plain := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
-		text := "*" + strings.ReplaceAll(plain.Replace(m.Title), "*", "") + "*\n" + plain.Replace(m.Text)
-		if m.Link != "" {
-			text += "\n<" + m.Link + "|Open the console>"
-		}
-		return json.Marshal(object{"text": text, "unfurl_links": false})
+		return json.Marshal(slackMessage(m))
 	case "teams":
-		// An Adaptive Card, as Teams' workflows take it. A TextBlock knows links in brackets: those that an author writes stay text.
-		plain := strings.NewReplacer("[", "\\[", "]", "\\]", "<", "&lt;")
-		card := object{"type": "AdaptiveCard", "version": "1.4", "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "body": []object{
-			{"type": "TextBlock", "text": plain.Replace(m.Title), "weight": "Bolder", "wrap": true},
-			{"type": "TextBlock", "text": plain.Replace(m.Text), "wrap": true},
-		}}
-		if m.Link != "" {
-			card["actions"] = []object{{"type": "Action.OpenUrl", "title": "Open the console", "url": m.Link}}
-		}
-		return json.Marshal(object{"type": "message", "attachments": []object{{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}}})
+		return json.Marshal(teamsMessage(m))
 	}
 	return json.Marshal(m)
+}
+
+type object = map[string]any
+
+// slackMessage is what an incoming webhook takes: blocks, and the text that notifications on a phone show in their place.
+//
+// docs.slack.dev/messaging/formatting-message-text: "&", "<" and ">" are escaped, so that nothing an author writes becomes a
+// mention or a link; "verbatim" keeps bare addresses and names of channels from becoming one. A header holds 150 characters, a
+// section 3000.
+func slackMessage(m Message) object {
+	blocks := []object{{"type": "header", "text": object{"type": "plain_text", "text": cut(m.Title, 150, nil), "emoji": false}}}
+	if m.Text != "" {
+		blocks = append(blocks, object{"type": "section", "text": object{"type": "mrkdwn", "text": cut(m.Text, 3000, escapeSlack), "verbatim": true}})
+	}
+	if m.Link != "" {
+		blocks = append(blocks, object{"type": "context", "elements": []object{{"type": "mrkdwn", "text": "<" + m.Link + "|Open the console>", "verbatim": true}}})
+	}
+	return object{"text": cut(m.Title, 150, escapeSlack), "blocks": blocks, "unfurl_links": false, "unfurl_media": false}
+}
+
+func escapeSlack(r rune) string {
+	switch r {
+	case '&':
+		return "&amp;"
+	case '<':
+		return "&lt;"
+	case '>':
+		return "&gt;"
+	}
+	return string(r)
+}
+
+// teamsMessage is what Teams' workflows take: a message with one Adaptive Card. Each line is a block of its own, for a TextBlock
+// wants two newlines for one and clients differ in that; and it is a TextRun, which knows no Markdown: what an author writes is
+// neither a link nor a format.
+func teamsMessage(m Message) object {
+	run := func(text string, more object) object {
+		inline := object{"type": "TextRun", "text": text}
+		for k, v := range more {
+			inline[k] = v
+		}
+		return object{"type": "RichTextBlock", "spacing": "Small", "inlines": []object{inline}}
+	}
+	const mostLines = 50 // a message has 28 KB
+	body := []object{run(cut(m.Title, 150, nil), object{"weight": "Bolder", "size": "Medium"})}
+	for line := range strings.Lines(m.Text) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		if len(body) > mostLines {
+			body = append(body, run("…", nil))
+			break
+		}
+		body = append(body, run(line, nil))
+	}
+	card := object{"type": "AdaptiveCard", "version": "1.4", "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "body": body, "msteams": object{"width": "Full"}}
+	if m.Link != "" {
+		card["actions"] = []object{{"type": "Action.OpenUrl", "title": "Open the console", "url": m.Link}}
+	}
+	return object{"type": "message", "attachments": []object{{"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": nil, "content": card}}}
+}
+
+// cut is text in at most so many characters once each is written by escape (nil: as it is), with "…" where it was longer.
+func cut(text string, most int, escape func(rune) string) string {
+	if escape == nil {
+		escape = func(r rune) string { return string(r) }
+	}
+	var b strings.Builder
+	used, room := 0, 0 // room is the length of b up to where the ellipsis still fits
+	for _, r := range text {
+		s := escape(r)
+		n := len([]rune(s))
+		if used+n > most {
+			return b.String()[:room] + "…"
+		}
+		b.WriteString(s)
+		if used += n; used < most {
+			room = b.Len()
+		}
+	}
+	return b.String()
 }
