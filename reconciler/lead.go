@@ -51,6 +51,7 @@ type leadership struct {
 	leading bool
 	began   bool               // a lease of before was looked for
 	lease   redisstore.Lease   // the own one while leading, else as last seen
+	failing bool               // the last renewal
 	looked  bool               // lease was read from the store
 	asked   time.Time          // to look at git, by another instance; the keeper's alone
 	stop    context.CancelFunc // ends the write under way; nil while there is none

@@ -31,7 +31,14 @@ func (r *Reconciler) renew(ctx context.Context) {
 	if !leading {
 		return
 	}
-	got, err := r.cfg.Store.RenewLease(ctx, mine, r.cfg.Lease)
+	// A Redis that hangs must not keep this instance from seeing that its time is over.
+	patience := max(time.Until(mine.Expires)-r.margin(), r.margin())
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	got, err := r.cfg.Store.RenewLease(bounded, mine, r.cfg.Lease)
+	l.mu.Lock()
+	l.failing = err != nil
+	l.mu.Unlock()
 	switch {
 	case errors.Is(err, redisstore.ErrConflict):
 		l.lost(got, true)
@@ -60,12 +67,15 @@ func (r *Reconciler) keepLease(ctx context.Context, hear bool) {
 		var ears sync.WaitGroup
 		defer ears.Wait()
 		ears.Go(func() {
-			_ = r.cfg.Store.HearPeers(ctx, func(word string) {
+			err := r.cfg.Store.HearPeers(ctx, func(word string) {
 				select {
 				case words <- word:
 				default: // hints only
 				}
 			})
+			if ctx.Err() == nil {
+				r.log.Warn("what other instances say is not heard; the next look finds it", slog.Any("error", err))
+			}
 		})
 	}
 	tick := time.NewTimer(r.nextLook())
@@ -89,6 +99,9 @@ func (r *Reconciler) nextLook() time.Duration {
 	r.lead.mu.Lock()
 	defer r.lead.mu.Unlock()
 	next := r.cfg.Lease / 3
+	if r.lead.failing {
+		next = r.margin()
+	}
 	until := time.Until(r.lead.lease.Expires)
 	if r.lead.leading {
 		until -= r.margin()
