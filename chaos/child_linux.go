@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os/exec"
 	"syscall"
 )
@@ -13,8 +14,8 @@ func dieWithParent(cmd *exec.Cmd) {
 
 // mountSmall puts a file system of that many bytes at dir, which must exist. It needs
 // to be root.
-func mountSmall(dir string, size string) error {
-	return syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=0700")
+func mountSmall(dir string, size int) error {
+	return syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", size))
 }
 
 func unmount(dir string) error { return syscall.Unmount(dir, syscall.MNT_DETACH) }

@@ -9,6 +9,6 @@ import (
 
 func dieWithParent(*exec.Cmd) {}
 
-func mountSmall(string, string) error { return errors.ErrUnsupported }
+func mountSmall(string, int) error { return errors.ErrUnsupported }
 
 func unmount(string) error { return nil }

@@ -222,8 +222,9 @@ func (s *storm) fillDisk(a action) error {
 	path := filepath.Join(s.w.small, "filler")
 	f, err := os.Create(path)
 	if err == nil {
-		for size := 1 << 20; size > 0; {
-			if _, err := f.Write(make([]byte, size)); err != nil {
+		for size, left := 1<<20, 2*smallSize; size > 0 && left > 0; { // never more than the file system has
+			n, err := f.Write(make([]byte, size))
+			if left -= n; err != nil {
 				size /= 4
 			}
 		}

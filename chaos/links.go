@@ -21,6 +21,7 @@ type links struct {
 }
 
 func newLinks() *links {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // the proxy has a logger of its own in places
 	return &links{
 		server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()),
 		all:    map[string]*toxiproxy.Proxy{},

@@ -46,7 +46,7 @@ var deeds = []struct {
 	{do: "race", weight: 6},
 	{do: "revert", weight: 5},
 	{do: "bad", weight: 9, kinds: badKinds},
-	{do: "hijack", weight: 2, atMost: 5 * time.Second},
+	{do: "hijack", weight: 2, to: []string{"branch"}, atMost: 5 * time.Second},
 	{do: "rewrite", weight: 1},
 	{do: "kill", weight: 10, to: []string{"a", "b", "a", "b", "a", "b", "git", "notary", "strict", "plain"}, atMost: 3 * time.Second},
 	{do: "terminate", weight: 3, to: []string{"a", "b"}, atMost: 2 * time.Second},
@@ -60,7 +60,7 @@ var deeds = []struct {
 	{do: "drift", weight: 9, kinds: driftKinds},
 	{do: "override", weight: 4, to: []string{"a", "b"}},
 	{do: "suspend", weight: 3, to: []string{"a", "b"}, atMost: 6 * time.Second},
-	{do: "disk", weight: 3, atMost: 5 * time.Second},
+	{do: "disk", weight: 3, to: []string{"disk"}, atMost: 5 * time.Second},
 	{do: "clock", weight: 5, to: []string{"a", "b", "a", "b", "redis", "strict", "notary"}, atMost: 6 * time.Second},
 	{do: "nudge", weight: 3, to: []string{"a", "b"}},
 }
@@ -82,7 +82,7 @@ func schedule(seed uint64, length, storm time.Duration) []round {
 	var rounds []round
 	for done := time.Duration(0); done < length; done += storm {
 		r := round{Storm: storm}
-		busy := map[string]time.Duration{} // a process or link has one fault at a time
+		busy := map[string]time.Duration{} // whatever it is has one fault at a time
 		at := time.Duration(0)
 		for {
 			at += 100*time.Millisecond + time.Duration(rng.Int64N(int64(900*time.Millisecond)))

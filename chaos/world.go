@@ -23,6 +23,7 @@ const (
 	environment = "prod"
 	adminToken  = "the token of the chaos"
 	interval    = 500 * time.Millisecond // of the reconcilers, and the clients' poll
+	smallSize   = 24 << 20               // bytes of the file system that gets full
 	lease       = 3 * time.Second        // of the reconciler that leads
 )
 
@@ -233,7 +234,7 @@ func (w *world) startReconciler(name string) error {
 		return fmt.Errorf("making the state folder of %s: %w", name, err)
 	}
 	if name == w.names[len(w.names)-1] {
-		if runtime.GOOS == "linux" && os.Getuid() == 0 && mountSmall(state, "24m") == nil {
+		if runtime.GOOS == "linux" && os.Getuid() == 0 && mountSmall(state, smallSize) == nil {
 			w.small, w.unmounts = state, append(w.unmounts, state)
 		} else {
 			w.skip("no disk gets full: a small file system can be had by root on Linux only")
