@@ -26,6 +26,9 @@ type Plan struct {
 	// feature:tenant; what drifted is among them.
 	Set    []string `json:"set"`
 	Delete []string `json:"delete"`
+	// AcceptHistory is the commit of a rewritten branch that the plan goes on from, as if a maintainer had said so, or as one
+	// has whose statement waits.
+	AcceptHistory string `json:"accept_history,omitempty"`
 	// HeadLive says that afterwards the newest spec in git would be live.
 	HeadLive bool `json:"head_live"`
 	// Policy would be in force; nil where unsigned specs are accepted.
@@ -52,7 +55,11 @@ func (p *Plan) Empty() bool { return len(p.Set) == 0 && len(p.Delete) == 0 && le
 
 // Plan says what a pass would do, and does nothing: neither the store nor what is
 // accepted changes. The error is trouble.
-func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
+func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) { return r.PlanAccepting(ctx, "") }
+
+// PlanAccepting is [Reconciler.Plan] for a branch that was rewritten, as if a maintainer had said to go on from a commit: its
+// full hash, or the beginning of the head's.
+func (r *Reconciler) PlanAccepting(ctx context.Context, commit string) (*Plan, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.trust.read(); err != nil {
@@ -66,7 +73,7 @@ func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Format: planFormat, Commits: []PlannedCommit{}, Changes: []flags.Change{}, Set: []string{}, Delete: []string{}}
+	p := &Plan{Format: planFormat, AcceptHistory: commit, Commits: []PlannedCommit{}, Changes: []flags.Change{}, Set: []string{}, Delete: []string{}}
 	want, err := r.foresee(ctx, p, head, live.Meta)
 	if s, serr := readSuspension(r.cfg.Dir); serr == nil && s != nil && r.target != nil && len(p.Commits) > 0 && (s.Until.IsZero() || r.now().Before(s.Until)) {
 		p.Stopped = &Refusal{Commit: head, Code: Held, Message: s.String(), Hint: "reconcile resume", Since: s.Since}
@@ -138,9 +145,28 @@ func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, in *re
 	commits, err := r.cfg.Repo.Walk(ctx, from, head, r.paths())
 	var rewritten *gitrepo.RewrittenError
 	if errors.As(err, &rewritten) {
-		code := rewriteCode(rewritten.How)
-		p.Stopped = &Refusal{Commit: head, Code: code, Message: rewritten.Error(), Hint: ReasonFor(code).Do, Since: r.now().UTC()}
-		return w.last, nil
+		onto, why, serr := r.supposed(ctx, p.AcceptHistory, rewritten)
+		if serr != nil {
+			return nil, serr
+		}
+		if p.AcceptHistory = onto; onto == "" {
+			code := rewriteCode(rewritten.How)
+			p.Stopped = &Refusal{Commit: head, Code: code, Message: rewritten.Error(), Hint: ReasonFor(code).Do, Since: r.now().UTC()}
+			if why != "" {
+				p.Stopped.Message += "; " + why
+			}
+			return w.last, nil
+		}
+		from = onto
+		first, ferr := r.cfg.Repo.Commit(ctx, onto)
+		if ferr != nil {
+			return nil, ferr
+		}
+		if commits, err = r.cfg.Repo.Walk(ctx, onto, head, r.paths()); err == nil {
+			commits = append([]gitrepo.Commit{first}, commits...)
+		}
+	} else {
+		p.AcceptHistory = "" // nothing was rewritten
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking at the new commits: %w", err)

@@ -42,6 +42,69 @@ func AcceptHistory(dir string, sealed []byte) error {
 	return nil
 }
 
+// ErrHistoryRefused: a statement about history that does not count.
+var ErrHistoryRefused = errors.New("the statement is refused")
+
+// AcceptHistory takes a sealed statement that history goes on from another commit. One that does not count is refused at once
+// ([ErrHistoryRefused]); another is kept in the state folder, for the next pass that finds history rewritten, and that pass is
+// hurried. It returns the commit. An instance that does not lead takes the lead for it; the error is [ErrNotLeader] where it
+// cannot.
+func (r *Reconciler) AcceptHistory(ctx context.Context, sealed []byte) (to string, err error) {
+	r.lockSoon()
+	defer r.mu.Unlock()
+	if r.closed {
+		return "", errors.New("the reconciler is closed")
+	}
+	if err := r.readTrust(ctx); err != nil {
+		r.log.Error("the last policy stays in force", slog.Any("error", err))
+	}
+	if r.trust.policy == nil {
+		return "", fmt.Errorf("%w: there is no policy that says who may", ErrHistoryRefused)
+	}
+	if _, ok := r.history.last(); !ok {
+		return "", fmt.Errorf("%w: nothing was accepted yet, so no history was left", ErrHistoryRefused)
+	}
+	h, _, why := r.statement(sealed)
+	if why != "" {
+		return "", fmt.Errorf("%w: %s", ErrHistoryRefused, why)
+	}
+	if err := r.seize(ctx); err != nil {
+		return "", err
+	}
+	if err := AcceptHistory(r.cfg.Dir, sealed); err != nil {
+		return "", err
+	}
+	r.Nudge()
+	return h.To, nil
+}
+
+// supposed is the commit of a rewritten branch that a plan goes on from: the one that it was asked about, or the one of a
+// statement that waits. Why there is none, where somebody asked, is for people to read.
+func (r *Reconciler) supposed(ctx context.Context, asked string, rewritten *gitrepo.RewrittenError) (to, why string, err error) {
+	if to = asked; to == "" {
+		src, err := os.ReadFile(filepath.Join(r.folder.dir, statementName))
+		if err != nil || r.trust.policy == nil {
+			return "", "", nil
+		}
+		h, _, why := r.statement(src)
+		if why != "" {
+			return "", why, nil
+		}
+		to = h.To
+	}
+	if len(to) >= 7 && strings.HasPrefix(rewritten.To, to) {
+		return rewritten.To, "", nil
+	}
+	within, err := r.cfg.Repo.IsAncestor(ctx, to, rewritten.To)
+	if errors.Is(err, gitrepo.ErrNoCommit) || err == nil && !within {
+		return "", fmt.Sprintf("%.12s is not in the branch", to), nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("looking for %.12s in the branch (give the whole hash): %w", to, err)
+	}
+	return to, "", nil
+}
+
 // goOn looks for a statement that lets the reconciler go on from a commit of the rewritten branch. It says
 // whether there was one that counts; else the sentence says why the one that is there does not.
 func (r *Reconciler) goOn(ctx context.Context, rewritten *gitrepo.RewrittenError) (ok bool, why string, err error) {

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -13,71 +18,151 @@ import (
 	"github.com/rampart-flags/rampart/trust"
 )
 
+type acceptSettings struct{ reason, file string }
+
 func acceptHistoryCommand(a *app) *cobra.Command {
-	var reason string
+	var s acceptSettings
 	cmd := &cobra.Command{
-		Use:   "accept-history COMMIT [flags]",
+		Use:   "accept-history [COMMIT] [flags]",
 		Short: "Go on from a commit after history was rewritten on purpose",
 		Long: `accept-history signs a statement that the reconciler may go on from COMMIT, which does not descend from the last
-accepted one, and leaves it in the state folder. The reconciler takes it at its next pass when the key is of a
-maintainer: a role that may do everything, and whose threshold is one. The commit is then judged like any other.
+accepted one, and hands it over: to the reconciler that runs on the state folder, else to the next one there.
+It counts when maintainers signed it: enough of a role that may do everything. The commit is then judged like
+any other. reconcile plan --accept-history COMMIT says beforehand what that would do.
+
+Where several must sign, --statement FILE keeps the statement. The first makes it, each further one adds a
+signature with --key alone, on any machine; without --key it is handed over. Until it counts, it is only kept.
 
 COMMIT is a full hash, or the beginning (seven digits or more) of where the branch was last seen.`,
-		Example: `  reconcile accept-history 9f3c2ab --reason "moved to a new host" --key alice.key`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if strings.TrimSpace(reason) == "" {
-				return cli.Exit(cli.ExitUsage, errors.New("--reason says why, to everyone who looks later"))
-			}
-			dir, err := a.stateFolder(a.env)
-			if err != nil {
-				return err
-			}
-			status, err := reconciler.LastStatus(dir)
-			if err != nil {
-				return err
-			}
-			if status.Verified == nil {
-				return cli.Exit(cli.ExitRefused, errors.New("nothing was accepted yet, so no history was left"))
-			}
-			to := strings.ToLower(args[0])
-			if o := status.Observed; len(to) >= 7 && o != nil && strings.HasPrefix(o.Commit, to) {
-				to = o.Commit
-			}
-			statement := trust.AcceptHistory{
-				Environment: status.Environment, ID: trust.NewID(), Issued: time.Now().UTC().Truncate(time.Second),
-				From: status.Verified.Commit, To: to, Reason: reason,
-			}
-			text, err := statement.Encode()
-			if err != nil {
-				return cli.Exit(cli.ExitUsage, err)
-			}
-			signer, err := a.signer()
-			if err != nil {
-				return err
-			}
-			if signer == nil {
-				return cli.Exit(cli.ExitUsage, errors.New("--key names the maintainer's private key"))
-			}
-			bundle, err := signer.Sign(cmd.Context(), text)
-			if err != nil {
-				return fmt.Errorf("signing the statement: %w", err)
-			}
-			sealed, err := trust.Sealed{Statement: text, Bundles: [][]byte{bundle}}.Encode()
-			if err != nil {
-				return err
-			}
-			if err := reconciler.AcceptHistory(dir, sealed); err != nil {
-				return err
-			}
-			a.env.Talk("the next pass judges it: reconcile status")
-			_, err = fmt.Fprintf(a.env.Stdout, "history may go on from %.12s in place of %.12s\n", to, statement.From)
-			return err
-		},
+		Example: `  reconcile accept-history 9f3c2ab --reason "moved to a new host" --key alice.key
+  reconcile accept-history 9f3c2ab --reason "moved to a new host" --key alice.key --statement s.json
+  reconcile accept-history --statement s.json --key bob.key
+  reconcile accept-history --statement s.json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.acceptHistory(cmd.Context(), args, s) },
 	}
 	a.bind(cmd)
 	cmd.Flags().Lookup("key").Usage = "the maintainer's private key, a `FILE`"
-	cmd.Flags().StringVar(&reason, "reason", "", "why: `TEXT` that stays with the record")
-	cli.NoEnv(cmd, "reason")
+	cmd.Flags().StringVar(&s.reason, "reason", "", "why: `TEXT` that stays with the record")
+	cmd.Flags().StringVar(&s.file, "statement", "", "keep the statement in this `FILE`, for several to sign")
+	cli.NoEnv(cmd, "reason", "statement")
 	return cmd
+}
+
+func (a *app) acceptHistory(ctx context.Context, args []string, s acceptSettings) error {
+	signer, err := a.signer()
+	if err != nil {
+		return err
+	}
+	if signer == nil && (s.file == "" || len(args) > 0) {
+		return cli.Exit(cli.ExitUsage, errors.New("--key names the maintainer's private key"))
+	}
+	dir, err := a.stateFolder(a.env)
+	if err != nil {
+		return err
+	}
+	sealed, h, err := a.historyStatement(dir, args, s)
+	if err != nil {
+		return err
+	}
+	if signer != nil {
+		bundle, err := signer.Sign(ctx, sealed.Statement)
+		if err != nil {
+			return fmt.Errorf("signing the statement: %w", err)
+		}
+		sealed.Bundles = append(sealed.Bundles, bundle)
+	}
+	body, err := sealed.Encode()
+	if err != nil {
+		return err
+	}
+	if s.file != "" && signer != nil {
+		if err := os.WriteFile(s.file, body, 0o600); err != nil {
+			return fmt.Errorf("keeping the statement: %w", err)
+		}
+		a.env.Talk("%s holds %d signatures; the next signs with --statement %s --key KEY, the last hands it over without --key", s.file, len(sealed.Bundles), s.file)
+		_, err := fmt.Fprintf(a.env.Stdout, "signed: history may go on from %.12s in place of %.12s\n", h.To, h.From)
+		return err
+	}
+	_, err = a.tellRunning(ctx, dir, "/admin/accept-history", body)
+	if errors.Is(err, errNoneRuns) {
+		a.env.Talk("no reconciler runs on %s: the next pass judges it: reconcile status", dir)
+		err = reconciler.AcceptHistory(dir, body)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.env.Stdout, "history may go on from %.12s in place of %.12s\n", h.To, h.From)
+	return err
+}
+
+// historyStatement is the statement of the file, where there is one, else a new one about COMMIT.
+func (a *app) historyStatement(dir string, args []string, s acceptSettings) (trust.Sealed, *trust.AcceptHistory, error) {
+	if len(args) == 0 {
+		if s.file == "" {
+			return trust.Sealed{}, nil, cli.Exit(cli.ExitUsage, errors.New("name the commit to go on from"))
+		}
+		src, err := os.ReadFile(s.file)
+		if err != nil {
+			return trust.Sealed{}, nil, fmt.Errorf("reading the statement: %w", err)
+		}
+		sealed, err := trust.ParseSealed(s.file, src)
+		if err != nil {
+			return trust.Sealed{}, nil, cli.Exit(cli.ExitRefused, err)
+		}
+		h, err := trust.ParseAcceptHistory(s.file, sealed.Statement)
+		if err != nil {
+			return trust.Sealed{}, nil, cli.Exit(cli.ExitRefused, err)
+		}
+		a.env.Talk("it says: go on from %.12s in place of %.12s, in %s: %s", h.To, h.From, or(h.Environment, "no environment"), h.Reason)
+		return sealed, h, nil
+	}
+	if strings.TrimSpace(s.reason) == "" {
+		return trust.Sealed{}, nil, cli.Exit(cli.ExitUsage, errors.New("--reason says why, to everyone who looks later"))
+	}
+	if _, err := os.Stat(s.file); s.file != "" && !errors.Is(err, fs.ErrNotExist) {
+		return trust.Sealed{}, nil, cli.Exit(cli.ExitUsage, cli.Hint(fmt.Errorf("%s is there already", s.file), "to sign it as well, leave COMMIT out"))
+	}
+	status, err := reconciler.LastStatus(dir)
+	if err != nil {
+		return trust.Sealed{}, nil, err
+	}
+	if status.Verified == nil {
+		return trust.Sealed{}, nil, cli.Exit(cli.ExitRefused, errors.New("nothing was accepted yet, so no history was left"))
+	}
+	to := strings.ToLower(args[0])
+	if o := status.Observed; len(to) >= 7 && o != nil && strings.HasPrefix(o.Commit, to) {
+		to = o.Commit
+	}
+	h := &trust.AcceptHistory{
+		Environment: status.Environment, ID: trust.NewID(), Issued: time.Now().UTC().Truncate(time.Second),
+		From: status.Verified.Commit, To: to, Reason: s.reason,
+	}
+	text, err := h.Encode()
+	if err != nil {
+		return trust.Sealed{}, nil, cli.Exit(cli.ExitUsage, err)
+	}
+	return trust.Sealed{Statement: text}, h, nil
+}
+
+// acceptHistoryRoute takes what reconcile accept-history makes.
+func acceptHistoryRoute(mux *http.ServeMux, g *guard, o *opened) {
+	mux.Handle("POST /admin/accept-history", g.admin(func(w http.ResponseWriter, r *http.Request) {
+		src, err := io.ReadAll(r.Body)
+		if err != nil {
+			answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the statement is too large"})
+			return
+		}
+		to, err := o.AcceptHistory(r.Context(), src)
+		switch {
+		case errors.Is(err, reconciler.ErrHistoryRefused):
+			answer(w, http.StatusUnprocessableEntity, map[string]string{"error": err.Error()})
+		case errors.Is(err, reconciler.ErrNotLeader):
+			notLeader(w, o, err)
+		case err != nil:
+			answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+		default:
+			answer(w, http.StatusAccepted, map[string]any{"ok": true, "to": to})
+		}
+	}))
 }

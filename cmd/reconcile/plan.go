@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 )
 
 func planCommand(a *app) *cobra.Command {
+	var onto string
 	cmd := &cobra.Command{
 		Use:   "plan [flags]",
 		Short: "Say what a pass would do, and do nothing",
@@ -22,10 +24,13 @@ func planCommand(a *app) *cobra.Command {
 refuse and why, what that changes by meaning, and which entries it would write. Nothing is changed.
 
 Where a reconciler runs on the same state folder, that one is asked. It exits 0 when there is nothing
-to do, 3 when there are changes, and 4 when the newest commit would be refused.`,
+to do, 3 when there are changes, and 4 when the newest commit would be refused.
+
+After a rewrite of history it says what would happen if a maintainer let the reconciler go on from a
+commit: --accept-history COMMIT, or a statement that waits in the state folder.`,
 		Example: `  reconcile plan --repo https://git.example/flags --trust trust.json --redis redis://localhost`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := a.plan(cmd.Context())
+			p, err := a.plan(cmd.Context(), onto)
 			if err != nil {
 				return err
 			}
@@ -41,19 +46,21 @@ to do, 3 when there are changes, and 4 when the newest commit would be refused.`
 		},
 	}
 	a.bind(cmd)
+	cmd.Flags().StringVar(&onto, "accept-history", "", "after a rewrite: as if a maintainer had said to go on from this `COMMIT`")
+	cli.NoEnv(cmd, "accept-history")
 	return cmd
 }
 
-func (a *app) plan(ctx context.Context) (*reconciler.Plan, error) {
+func (a *app) plan(ctx context.Context, onto string) (*reconciler.Plan, error) {
 	o, err := a.open(ctx, a.logger(), silent{}, nil)
 	if errors.Is(err, reconciler.ErrStateInUse) || errors.Is(err, gitrepo.ErrLocked) {
-		return a.planOfRunning(ctx, err)
+		return a.planOfRunning(ctx, onto, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer o.Close()
-	p, err := o.Plan(ctx)
+	p, err := o.PlanAccepting(ctx, onto)
 	if err != nil {
 		return nil, fmt.Errorf("planning: %w", err)
 	}
@@ -61,12 +68,16 @@ func (a *app) plan(ctx context.Context) (*reconciler.Plan, error) {
 }
 
 // planOfRunning asks the reconciler that holds the state folder.
-func (a *app) planOfRunning(ctx context.Context, held error) (*reconciler.Plan, error) {
+func (a *app) planOfRunning(ctx context.Context, onto string, held error) (*reconciler.Plan, error) {
 	dir, err := a.stateFolder(a.env)
 	if err != nil {
 		return nil, err
 	}
-	body, err := askRunning(ctx, dir, "/api/v1/plan")
+	path := "/api/v1/plan"
+	if onto != "" {
+		path += "?accept_history=" + url.QueryEscape(onto)
+	}
+	body, err := askRunning(ctx, dir, path)
 	if err != nil {
 		return nil, errors.Join(held, err)
 	}
@@ -108,6 +119,9 @@ func (a *app) printPlan(p *reconciler.Plan) {
 		say("live: generation %d, %s at %.12s", p.From.Generation, p.From.Version, p.From.Commit)
 	} else {
 		say("live: nothing")
+	}
+	if p.AcceptHistory != "" {
+		say("if history goes on from %.12s:", p.AcceptHistory)
 	}
 	for _, c := range p.Commits {
 		switch c.Verdict {
