@@ -17,7 +17,9 @@ import (
 	"github.com/rampart-flags/rampart/internal/cli"
 )
 
-func run(ctx context.Context, env cli.Env) error {
+func run(ctx context.Context, env cli.Env) error { return cli.Run(ctx, newRoot(env), env, nil) }
+
+func newRoot(env cli.Env) *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
 		Use:   "notary [flags]",
@@ -42,7 +44,7 @@ With --store it keeps what it saw over a restart.`,
 	f.StringVar(&s.key, "tls-key", "", "the certificate's key in `FILE`")
 	f.StringVar(&s.clientCA, "client-ca", "", "ask clients for a certificate that comes from those in `FILE`")
 	f.StringVar(&s.tokenFile, "token-file", "", "ask for the bearer token in `FILE`")
-	return cli.Run(ctx, cmd, env, nil)
+	return cmd
 }
 
 type settings struct{ listen, store, cert, key, clientCA, tokenFile string }
