@@ -106,6 +106,9 @@ func TestReceiptsOfWhatHappened(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &r); err != nil || r.Format != "receipt/v1" {
 			t.Fatalf("%s: %v", line, err)
 		}
+		if strings.Count(line, `"format":`) != 1 {
+			t.Errorf("a strict reader refuses a line that says its format twice: %s", line)
+		}
 		kinds = append(kinds, r.Kind+"/"+r.Phase+r.Reason)
 	}
 	want := "generation/intent generation/outcome generation/intent generation/outcome refusal/outcomeSignatureStale"
