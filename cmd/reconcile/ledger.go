@@ -1,13 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +54,8 @@ type ledger struct {
 	dir     string
 	stop    context.CancelFunc
 	done    chan struct{}
+	// coverage is each tenant's share of complete records, as of the last look; nil before the first.
+	coverage atomic.Pointer[map[string]receipt.Share]
 }
 
 const (
@@ -80,22 +87,30 @@ func (s *ledgerSettings) openLedger(ctx context.Context, log *slog.Logger, state
 	if out.anchors, err = receipt.StartAnchors(ctx, l, witnesses...); err != nil {
 		return nil, errors.Join(err, l.Close(ctx))
 	}
+	var tracker *receipt.Tracker
 	if reg != nil {
 		reg.MustRegister(newLedgerMetrics(out))
+		tracker = receipt.NewTracker(dir)
 	}
 	ctx, out.stop = context.WithCancel(ctx)
-	go out.flush(ctx, log)
+	go out.flush(ctx, log, tracker)
 	return out, nil
 }
 
-// flush writes receipts that had to wait, as soon as that works again.
-func (l *ledger) flush(ctx context.Context, log *slog.Logger) {
+// flush writes receipts that had to wait, as soon as that works again, and looks how complete the record is.
+func (l *ledger) flush(ctx context.Context, log *slog.Logger, tracker *receipt.Tracker) {
 	defer close(l.done)
 	for {
+		wait := flushEvery
+		if tracker != nil {
+			if l.cover(log, tracker); l.coverage.Load() == nil {
+				wait = time.Second
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(flushEvery):
+		case <-time.After(wait):
 		}
 		if n := l.Waiting(); n > 0 {
 			if err := l.Flush(ctx); err != nil {
@@ -105,6 +120,33 @@ func (l *ledger) flush(ctx context.Context, log *slog.Logger) {
 			}
 		}
 	}
+}
+
+// cover reads what is new in the ledger. It runs beside everything else: the first look at a long ledger takes a while.
+func (l *ledger) cover(log *slog.Logger, tracker *receipt.Tracker) {
+	confirmed := map[string]uint64{}
+	for _, s := range l.anchors.State() {
+		confirmed[s.Notary] = s.Confirmed
+	}
+	tenants, err := tracker.Tenants(confirmed)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) { // no checkpoint yet
+			log.Error("how complete the record is cannot be told", "err", err)
+		}
+		return
+	}
+	l.coverage.Store(&tenants)
+}
+
+// maxTenants bounds the tenants that metrics name: the least complete ones come first.
+const maxTenants = 200
+
+// leastComplete are at most so many tenants, in the order of what they lack.
+func leastComplete(all map[string]receipt.Share, most int) []string {
+	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(cmp.Compare(all[a].Pct, all[b].Pct), cmp.Compare(a, b))
+	})
+	return names[:min(len(names), most)]
 }
 
 func (l *ledger) Close() error {
@@ -138,8 +180,8 @@ func originOf(dir, name string) string {
 
 // ledgerMetrics are read when they are scraped.
 type ledgerMetrics struct {
-	l                                                               *ledger
-	receipts, waiting, confirmed, queue, behind, attempts, failures *prometheus.Desc
+	l                                                                         *ledger
+	receipts, waiting, confirmed, queue, behind, attempts, failures, coverage *prometheus.Desc
 }
 
 func newLedgerMetrics(l *ledger) *ledgerMetrics {
@@ -155,12 +197,13 @@ func newLedgerMetrics(l *ledger) *ledgerMetrics {
 		behind:    desc("rampart_anchor_behind_seconds", "Age of the oldest checkpoint that a notary has not confirmed; 0 when it has confirmed all.", "notary"),
 		attempts:  desc("rampart_anchor_attempts_total", "Checkpoints sent to a notary, again and again until it confirms.", "notary"),
 		failures:  desc("rampart_anchor_failures_total", "Checkpoints that a notary did not confirm when asked.", "notary"),
+		coverage:  desc("rampart_receipt_coverage_pct", "Share of a tenant's changes that have a complete record: receipt, inclusion in the log, every notary, lineage. Of generations in this instance's ledger; the 200 least complete tenants.", "tenant"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.receipts, m.waiting, m.confirmed, m.queue, m.behind, m.attempts, m.failures} {
+	for _, d := range []*prometheus.Desc{m.receipts, m.waiting, m.confirmed, m.queue, m.behind, m.attempts, m.failures, m.coverage} {
 		ch <- d
 	}
 }
@@ -169,6 +212,11 @@ func (m *ledgerMetrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *ledgerMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.receipts, prometheus.GaugeValue, float64(m.l.Size()))
 	ch <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(m.l.Waiting()))
+	if all := m.l.coverage.Load(); all != nil {
+		for _, tenant := range leastComplete(*all, maxTenants) {
+			ch <- prometheus.MustNewConstMetric(m.coverage, prometheus.GaugeValue, (*all)[tenant].Pct, tenant)
+		}
+	}
 	for _, s := range m.l.anchors.State() {
 		ch <- prometheus.MustNewConstMetric(m.queue, prometheus.GaugeValue, max(0, float64(m.l.Size())-float64(s.Confirmed)), s.Notary)
 		ch <- prometheus.MustNewConstMetric(m.confirmed, prometheus.GaugeValue, float64(s.Confirmed), s.Notary)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ import (
 //	receipt KIND PHASE OUTCOME [TEXT…]  wait for a receipt whose body has these texts; "-" is any outcome
 //	override NAME FEATURE               a statement by NAME turns FEATURE off
 //	evidence-file FILE                  write FILE as evidence into the work tree, under its digest
+//	measures REGEXP                     wait until a line of /metrics matches
 //	all-match SCHEMA FILE               each line of FILE is one by that schema
 //	is-evidence FILE                    FILE is coverage evidence, of these tenants or more
 func TestLedgerScript(t *testing.T) {
@@ -43,6 +46,20 @@ func TestLedgerScript(t *testing.T) {
 	words["evidence-file"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		src := ts.ReadFile(args[0])
 		stageOf(ts).Repo.Write(fmt.Sprintf("specs/evidence/%x.json", sha256.Sum256([]byte(src))), src)
+	}
+	words["measures"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		want := regexp.MustCompile("(?m)" + args[0])
+		until(ts, func() error {
+			address, err := runningAddress(ts.Getenv("STATE"))
+			if err != nil {
+				return err
+			}
+			body, err := ask(context.Background(), address, "/metrics")
+			if err == nil && !want.Match(body) {
+				err = fmt.Errorf("no line of /metrics matches %s", args[0])
+			}
+			return err
+		})
 	}
 	words["all-match"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		part := schema.Lookup(args[0], "")
