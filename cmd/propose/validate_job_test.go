@@ -47,4 +47,9 @@ func TestValidateJobTellsWhatIsUntidy(t *testing.T) {
 	if code == 0 || !strings.Contains(out, "::error file=specs/a.test.json,line=2,title=case 1::receipts is on for") || !strings.Contains(read(t, summary), "✘ holds its flag tests") {
 		t.Errorf("exit %d:\n%s\n%s", code, out, read(t, summary))
 	}
+
+	p.repo.Write("specs/flags.json", "{\"version\":\"flags-v1\",\n\"features\":{\"receipts\":{\"pct\":\"90 %\"}}}\n")
+	if out, code = script(t, p.repo.Dir, "validate-job", env...); code == 0 || !strings.Contains(out, "::error file=specs/flags.json,line=2,col=") {
+		t.Errorf("exit %d, and no annotation for what is not well formed:\n%s", code, out)
+	}
 }
