@@ -54,11 +54,17 @@ func (r *Reconciler) beginTerm(ctx context.Context, fence redisstore.Fence, meta
 // outrank sees to it that the own term is above the one that is live: below it stands
 // one that was deposed, or somebody wrote into meta what no lease ever had.
 func (r *Reconciler) outrank(ctx context.Context, live redisstore.Meta) error {
-	if !r.leased() || live.Epoch <= r.term() || live.Epoch >= redisstore.MaxGeneration {
+	last, _ := r.history.last()
+	if !r.leased() || live.Epoch <= r.term() && live.Generation <= last.Number {
 		return nil
 	}
+	// Another may have made that live, also in a term of the same number where somebody
+	// deleted the lease: its generations are not to be counted on from here.
 	if err := r.contested(ctx); err != nil {
 		return err
+	}
+	if live.Epoch <= r.term() || live.Epoch >= redisstore.MaxGeneration {
+		return nil
 	}
 	r.log.Warn("meta names a term that no lease had; taking a later one", slog.Uint64("epoch", live.Epoch))
 	r.store.epoch = live.Epoch

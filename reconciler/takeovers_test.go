@@ -112,8 +112,11 @@ func (x *takeovers) round() {
 	}
 	before := x.term()
 	old, others := x.leader()
-	next := others[x.rnd.IntN(len(others))]
-	switch moment := x.rnd.IntN(5); {
+	next, moment := others[x.rnd.IntN(len(others))], x.rnd.IntN(5)
+	if old != nil {
+		x.t.Logf("%d: v%d landed; %s leads in term %d, %s is next, moment %d", x.done, x.landed, old.cfg.Name, before, next.cfg.Name, moment)
+	}
+	switch {
 	case old == nil:
 		next.try()
 	case moment == 0:
@@ -171,6 +174,7 @@ func (x *takeovers) depose(old *world) {
 	case 1:
 		if x.rnd.IntN(4) == 0 {
 			old.Redis.Flush()
+			x.t.Log("redis is flushed")
 			x.flush, x.epoch = true, 0 // who never saw the last term cannot know it
 			return
 		}
@@ -213,7 +217,13 @@ func (x *takeovers) check() {
 	if m.Epoch < x.epoch {
 		x.t.Errorf("term %d wrote after term %d", m.Epoch, x.epoch)
 	}
+	if m.Generation != x.newest || m.Epoch != x.epoch {
+		x.t.Logf("generation %d is %s, by %s in term %d", m.Generation, m.Version, m.Reconciler, m.Epoch)
+	}
 	x.newest, x.epoch, x.at[m.Generation] = m.Generation, m.Epoch, m.Digest
+	if m.Generation > uint64(x.landed) {
+		x.t.Errorf("generation %d is live and %d versions landed: a number was spent on nothing", m.Generation, x.landed)
+	}
 	spec, err := flags.Decode("spec", live.Spec)
 	if err != nil || spec.Digest() != m.Digest || x.specs[m.Digest] != m.Version || m.Pending != "" {
 		x.t.Errorf("meta %+v beside a spec that is not what it names, or that nobody signed: %v", m, err)
