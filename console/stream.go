@@ -84,7 +84,7 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	if full {
 		w.Header().Set("Retry-After", "30")
-		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+		http.Error(w, fmt.Sprintf("too many pages are open (at most %d)", maxStreams), http.StatusServiceUnavailable)
 		return
 	}
 	defer func() {

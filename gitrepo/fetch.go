@@ -121,7 +121,7 @@ func (r *Repo) receive(c *clone, pack io.Reader) error {
 	case err != nil:
 		return err
 	case n > limit:
-		return fmt.Errorf("%w: a fetch of more than %d bytes", ErrTooLarge, limit)
+		return fmt.Errorf("%w: a fetch of more than %d bytes (reconcile --max-fetch)", ErrTooLarge, limit)
 	case n == 0:
 		return errors.New("the remote sent an empty pack")
 	}

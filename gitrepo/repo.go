@@ -36,9 +36,17 @@ type Options struct {
 	MaxPacks int
 }
 
-func (o Options) timeout() time.Duration { return cmp.Or(o.Timeout, time.Minute) }
-func (o Options) maxPack() int64         { return cmp.Or(o.MaxPack, 1<<30) }
-func (o Options) maxObject() int64       { return cmp.Or(o.MaxObject, 100<<20) }
+// What Options bounds where it is not said.
+const (
+	DefaultTimeout = time.Minute
+	DefaultMaxPack = 1 << 30
+
+	defaultMaxObject = 100 << 20
+)
+
+func (o Options) timeout() time.Duration { return cmp.Or(o.Timeout, DefaultTimeout) }
+func (o Options) maxPack() int64         { return cmp.Or(o.MaxPack, DefaultMaxPack) }
+func (o Options) maxObject() int64       { return cmp.Or(o.MaxObject, defaultMaxObject) }
 func (o Options) maxPacks() int          { return cmp.Or(o.MaxPacks, 50) }
 
 // maxObjects bounds the number of objects in a pack; each costs the indexer
@@ -247,7 +255,7 @@ func (r *Repo) Tidy(ctx context.Context, keep string) (bool, error) {
 // bound gives a conversation its time, n times the configured one.
 func (r *Repo) bound(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, time.Duration(n)*r.opt.timeout(),
-		fmt.Errorf("no answer in time: %w", context.DeadlineExceeded))
+		fmt.Errorf("no answer within %v (reconcile --git-timeout): %w", time.Duration(n)*r.opt.timeout(), context.DeadlineExceeded))
 }
 
 // read calls f with the clone in force, which stays so until f returns. Before

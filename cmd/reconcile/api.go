@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -40,7 +41,7 @@ func page(w http.ResponseWriter, r *http.Request) (int, bool) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > maxPage {
-		bad(w, "limit must be a number from 1 to 1000")
+		bad(w, fmt.Sprintf("limit must be a number from 1 to %d", maxPage))
 		return 0, false
 	}
 	return n, true

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/time/rate"
+
 	"github.com/rampart-flags/rampart/internal/cli"
 )
 
@@ -22,6 +24,7 @@ import (
 // route (a page elsewhere could point its own name at our address), and what is under
 // /admin needs the token and no foreign Origin.
 type guard struct {
+	rate  *rate.Limiter
 	token [sha256.Size]byte
 	names []string
 	cross *http.CrossOriginProtection
@@ -31,6 +34,9 @@ type guard struct {
 const (
 	tokenName = "admin-token"
 	minToken  = 16
+
+	adminRate  = 50  // requests a second under /admin, whoever asks
+	adminBurst = 500 // and so many at once
 )
 
 func newGuard(dir string, env cli.Env, names []string) (*guard, error) {
@@ -44,7 +50,7 @@ func newGuard(dir string, env cli.Env, names []string) (*guard, error) {
 	if len(token) < minToken {
 		return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("the admin token has fewer than %d characters", minToken))
 	}
-	return &guard{token: sha256.Sum256([]byte(token)), names: names, cross: http.NewCrossOriginProtection(), env: env}, nil
+	return &guard{rate: rate.NewLimiter(adminRate, adminBurst), token: sha256.Sum256([]byte(token)), names: names, cross: http.NewCrossOriginProtection(), env: env}, nil
 }
 
 // keptToken reads the token of the first start, or makes it.
@@ -85,6 +91,11 @@ func (g *guard) admin(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := g.cross.Check(r); err != nil {
 			answer(w, http.StatusForbidden, map[string]string{"error": "cross-origin requests are not answered here"})
+			return
+		}
+		if !g.rate.Allow() {
+			w.Header().Set("Retry-After", "1")
+			answer(w, http.StatusTooManyRequests, map[string]string{"error": fmt.Sprintf("more than %d requests a second under /admin", adminRate)})
 			return
 		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")

@@ -64,7 +64,7 @@ func overrideRoute(mux *http.ServeMux, g *guard, o *opened) {
 	mux.Handle("POST /admin/override", g.admin(func(w http.ResponseWriter, r *http.Request) {
 		src, err := io.ReadAll(r.Body)
 		if err != nil {
-			answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the statement is too large"})
+			answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": fmt.Sprintf("the statement is larger than %d bytes", maxSealed)})
 			return
 		}
 		in, err := o.Override(r.Context(), src)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/reconciler"
 )
 
@@ -123,11 +124,7 @@ func (p *pushed) save() error {
 	if err != nil {
 		return fmt.Errorf("encoding what was pushed: %w", err)
 	}
-	tmp := p.path + ".tmp"
-	if err := os.WriteFile(tmp, src, 0o600); err != nil {
-		return fmt.Errorf("keeping what was pushed: %w", err)
-	}
-	if err := os.Rename(tmp, p.path); err != nil {
+	if err := wholefile.Write(p.path, src, 0o600); err != nil {
 		return fmt.Errorf("keeping what was pushed: %w", err)
 	}
 	return nil
@@ -235,7 +232,7 @@ func (p *pushed) postDecisions(w http.ResponseWriter, r *http.Request) {
 	defer p.mu.Unlock()
 	for _, d := range body.Decisions {
 		if !pushedFeature.MatchString(d.Feature) || !pushedTenant.MatchString(d.Tenant) || len(d.Reason) > maxReasonText || !slices.Contains([]string{"hold", "up", "down", "abort"}, d.Action) {
-			bad(w, "a decision needs a feature, a tenant, an action (hold, up, down, abort) and a reason of at most 2000 bytes")
+			bad(w, fmt.Sprintf("a decision needs a feature, a tenant, an action (hold, up, down, abort) and a reason of at most %d bytes", maxReasonText))
 			return
 		}
 	}

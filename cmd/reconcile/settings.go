@@ -37,6 +37,8 @@ type settings struct {
 	trustedRoot, trustPath     string
 	gitUser, gitTokenFile      string
 	sshKey                     string
+	gitTimeout                 time.Duration
+	maxFetch                   int64
 	knownHosts                 []string
 }
 
@@ -66,6 +68,8 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringVar(&s.gitTokenFile, "git-token-file", "", "a `FILE` that holds the token for https:// (or $RAMPART_GIT_TOKEN does)")
 	f.StringVar(&s.sshKey, "ssh-key", "", "the private key's `FILE` for ssh:// (default: the agent's; password in $RAMPART_SSH_KEY_PASSWORD)")
 	f.StringSliceVar(&s.knownHosts, "known-hosts", nil, "the `FILE`s that SSH host keys are looked up in (default: ~/.ssh/known_hosts and the system's)")
+	f.DurationVar(&s.gitTimeout, "git-timeout", gitrepo.DefaultTimeout, "how long one exchange with the repository may take, a `TIME`; a clone ten times that")
+	f.Int64Var(&s.maxFetch, "max-fetch", gitrepo.DefaultMaxPack, "how many `BYTES` one fetch may bring")
 	f.BoolVar(&s.json, "json", false, "print JSON, one object a line")
 	f.BoolVar(&s.debug, "debug", false, "log more")
 }
@@ -212,7 +216,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 // openRepo opens the clone in the state folder, or the one that this process's environments share.
 func (a *app) openRepo(ctx context.Context, dir string, moved func()) (*gitrepo.Repo, error) {
 	opt := gitrepo.Options{
-		URL: a.repo, Branch: a.branch, Dir: filepath.Join(dir, "repo"),
+		URL: a.repo, Branch: a.branch, Dir: filepath.Join(dir, "repo"), Timeout: a.gitTimeout, MaxPack: a.maxFetch,
 		Auth: gitrepo.Auth{
 			Username: a.gitUser, Token: a.env.Getenv("RAMPART_GIT_TOKEN"), TokenFile: a.gitTokenFile,
 			SSHKeyFile: a.sshKey, SSHKeyPassword: a.env.Getenv("RAMPART_SSH_KEY_PASSWORD"), KnownHosts: a.knownHosts,

@@ -38,13 +38,15 @@ func (w *web) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.listen, "listen", "127.0.0.1:8080", `the `+"`ADDRESS`"+` to serve on; "off" for none`)
 	cmd.Flags().StringVar(&w.notify, "notify", "", "a `FILE` that says whom to tell of generations, refusals, drift and holds (docs/notifications.md)")
 	cmd.Flags().StringVar(&w.link, "console-url", "", "the `URL` of the console as others reach it, for links in notifications")
-	cmd.Flags().IntVar(&w.connections, "max-connections", 1024, "how many HTTP connections may be open at once, a `NUMBER`; further ones wait")
+	cmd.Flags().IntVar(&w.connections, "max-connections", defaultConnections, "how many HTTP connections may be open at once, a `NUMBER`; further ones wait")
 	cmd.Flags().StringSliceVar(&w.allowHosts, "allow-host", nil, "further host `NAME`s that requests may come in under")
 }
 
 const (
 	maxBody   = 64 << 10
 	maxHeader = 16 << 10
+
+	defaultConnections = 1024
 )
 
 // notifier tells those whom the settings name, nobody where they name none. The caller closes it.

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -46,14 +47,14 @@ func (h *webhook) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if !h.take() {
 		w.Header().Set("Retry-After", "1")
-		answer(w, http.StatusTooManyRequests, map[string]string{"error": "too many calls; the next look at git is due anyway"})
+		answer(w, http.StatusTooManyRequests, map[string]string{"error": fmt.Sprintf("more than %v calls a second; the next look at git is due anyway", webhookRate)})
 		return
 	}
 	body, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the body is too large"})
+		answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": fmt.Sprintf("the body is larger than %d bytes", large.Limit)})
 		return
 	case err != nil:
 		bad(w, "the body could not be read")
