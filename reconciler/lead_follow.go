@@ -347,7 +347,11 @@ func (r *Reconciler) assume(ctx context.Context) error {
 		return nil
 	}
 	if last, _ := r.history.last(); last.Number < meta.Generation || last.Digest != meta.Digest {
-		if _, err := r.observeUntil(ctx, r.cfg.interval()); err != nil {
+		_, err := r.observeUntil(ctx, r.cfg.interval())
+		if err == nil && !r.source.fresh { // what was seen before the trouble counts elsewhere, not here
+			err = errors.New("after trouble it is not asked again yet")
+		}
+		if err != nil {
 			return fmt.Errorf("generation %d is live and not known here; nothing is written before git was read: %w", meta.Generation, err)
 		}
 	}
