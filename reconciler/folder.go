@@ -44,6 +44,8 @@ type folder struct {
 type cursor struct {
 	Format string `json:"format"` // "state/v1"
 	Path   string `json:"path"`
+	// Namespace is the store's; "" in older files.
+	Namespace string `json:"namespace,omitempty"`
 	// Checked is the newest commit whose spec equals the last generation's; the walk
 	// goes on from there. It counts only while Generation is the last one.
 	Checked    string `json:"checked,omitempty"`
@@ -66,6 +68,9 @@ const cursorFormat = "state/v1"
 
 // ErrStateDamaged: the state folder holds something that no reconciler wrote.
 var ErrStateDamaged = errors.New("state folder is damaged")
+
+// ErrStateElsewhere: generations of another path, or for another namespace, stand in the state folder.
+var ErrStateElsewhere = errors.New("the state folder belongs to another environment")
 
 // ErrStateInUse: another reconciler holds the state folder.
 var ErrStateInUse = errors.New("another reconciler uses this state folder")

@@ -163,7 +163,7 @@ type Live struct {
 // Open takes the state folder and remembers where the last process stopped. It asks
 // neither git nor the store.
 //
-// The error is [ErrStateInUse] or [ErrStateDamaged] where it is about the folder, and
+// The error is [ErrStateInUse], [ErrStateElsewhere] or [ErrStateDamaged] where it is about the folder, and
 // ErrNoTrust where nothing says whom to trust.
 func Open(cfg Config) (*Reconciler, error) {
 	if (cfg.Trust == "") != cfg.AcceptUnsignedUnsafe {
@@ -185,9 +185,9 @@ func Open(cfg Config) (*Reconciler, error) {
 	if r.folder, all, r.cursor, err = openFolder(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if p := r.cursor.Path; p != "" && p != cfg.path() {
+	if err := r.bind(len(all) > 0); err != nil {
 		r.folder.close()
-		return nil, fmt.Errorf("the state folder %s belongs to %s, not to %s: %w", cfg.Dir, p, cfg.path(), ErrStateDamaged)
+		return nil, err
 	}
 	if err := errors.Join(r.over.read(cfg.Dir), r.trust.load(cfg.Dir)); err != nil {
 		r.folder.close()
@@ -202,6 +202,26 @@ func Open(cfg Config) (*Reconciler, error) {
 	r.history = newHistory(all)
 	r.begin()
 	return r, nil
+}
+
+// bind holds that a folder is used for one path and one namespace only, once anything was accepted in it. Before that a mistyped
+// setting leaves no trace.
+func (r *Reconciler) bind(used bool) error {
+	had, ns := r.cursor.Path, r.cursor.Namespace
+	if old := r.cursor.Status; ns == "" && old != nil { // written before the cursor named it
+		ns = old.Namespace
+	}
+	path, own := r.cfg.path(), r.cfg.Store.Namespace()
+	switch {
+	case (had == "" || had == path) && (ns == "" || ns == own):
+		return nil
+	case !used:
+		r.cursor = cursor{}
+		return nil
+	case had != "" && had != path:
+		return fmt.Errorf("%w: %s keeps what was accepted of %s, not of %s", ErrStateElsewhere, r.cfg.Dir, had, path)
+	}
+	return fmt.Errorf("%w: %s keeps what was accepted for namespace %s, not for %s", ErrStateElsewhere, r.cfg.Dir, ns, own)
 }
 
 // begin fills status and target from the state folder.

@@ -201,7 +201,7 @@ func (r *Reconciler) stepEvent(st step) Event {
 // restart, nothing else.
 func (r *Reconciler) saveCursor() {
 	c := r.cursor
-	c.Path, c.SavedAt = r.cfg.path(), r.now().UTC()
+	c.Path, c.Namespace, c.SavedAt = r.cfg.path(), r.cfg.Store.Namespace(), r.now().UTC()
 	c.Status = r.status.clone()
 	c.Refused = nil
 	for _, commit := range slices.Sorted(maps.Keys(r.source.refused)) {

@@ -84,7 +84,7 @@ func verdictOf(res reconciler.Result, err error, path string) error {
 		return cli.Exit(cli.ExitRefused, errors.Join(refusal, err))
 	}
 	if err != nil {
-		return fmt.Errorf("reconciling %s: %w", path, err)
+		return explain(fmt.Errorf("reconciling %s: %w", path, err), "")
 	}
 	if s := res.Status; s.Role == reconciler.RoleFollower && !s.HeadLive {
 		return cli.Hint(fmt.Errorf("%w: %s makes live what is authorized, and has not yet", reconciler.ErrNotLeader, leaderName(s.Leader)), "try again; or ask it to look now: POST /admin/reconcile")

@@ -62,7 +62,7 @@ func (a *app) plan(ctx context.Context, onto string) (*reconciler.Plan, error) {
 	defer o.Close()
 	p, err := o.PlanAccepting(ctx, onto)
 	if err != nil {
-		return nil, fmt.Errorf("planning: %w", err)
+		return nil, explain(fmt.Errorf("planning: %w", err), "")
 	}
 	return p, nil
 }

@@ -238,6 +238,10 @@ func explain(err error, dir string) error {
 		return cli.Exit(cli.ExitUsage, err)
 	case errors.Is(err, reconciler.ErrStateInUse), errors.Is(err, gitrepo.ErrLocked):
 		return cli.Hint(err, "one reconciler a state folder: ask the running one (reconcile status), or set another --state-dir than %s", dir)
+	case errors.Is(err, reconciler.ErrStateElsewhere):
+		return cli.Exit(cli.ExitUsage, cli.Hint(err, "check --path and --namespace; another environment needs another --state-dir than %s", dir))
+	case errors.Is(err, gitrepo.ErrShallow):
+		return cli.Hint(err, "is --repo a shallow clone? in it: git fetch --unshallow; then take the folder repo in the state folder away, which is the clone of before")
 	case errors.Is(err, reconciler.ErrStateDamaged):
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "restore %s from a backup, or move it away: a cold start follows, and stops before it changes what is live", dir))
 	}
