@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -55,10 +54,6 @@ var (
 // gatherSettings reads the help of a command and of all below it.
 func gatherSettings(t *testing.T, program string, path []string, into map[string]*setting) {
 	t.Helper()
-	out, err := exec.Command(program, append(slices.Clone(path), "--help")...).Output()
-	if err != nil {
-		t.Fatalf("asking %s %v for its help: %v", program, path, err)
-	}
 	var cur *setting
 	flush := func() {
 		if cur == nil {
@@ -74,7 +69,7 @@ func gatherSettings(t *testing.T, program string, path []string, into map[string
 		cur = nil
 	}
 	section := ""
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(helpText(t, program, path)) {
 		line = strings.TrimRight(line, "\n")
 		switch m := flagLine.FindStringSubmatch(line); {
 		case line != "" && line[0] != ' ':
