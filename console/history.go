@@ -9,12 +9,15 @@ import (
 	"strconv"
 
 	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/receipt"
 	"github.com/rampart-flags/rampart/reconciler"
 )
 
 type historyData struct {
 	Generations []accepted // newest first
 	Refused     []reconciler.Refusal
+	Before      []numbered // receipts of earlier refusals, newest first
+	MoreBefore  bool
 	Deferred    []reconciler.Refusal
 	From, To    uint64
 	Changes     []flags.Change
@@ -29,6 +32,17 @@ func (c *Console) history(r *http.Request) (string, view, error) {
 	s := c.opt.Status()
 	d := historyData{Refused: slices.Clone(s.Refused), Deferred: s.Deferred}
 	slices.Reverse(d.Refused)
+	now := map[string]bool{}
+	for _, ref := range slices.Concat(d.Refused, d.Deferred) {
+		now[ref.Commit] = true
+	}
+	var err error
+	d.Before, d.MoreBefore, err = c.index.newest(maxRefusals, func(n numbered) bool {
+		return n.Kind == receipt.Refusal && n.Phase == receipt.Outcome && !now[n.Commit]
+	})
+	if err != nil {
+		return "", view{}, err
+	}
 	all, err := c.opt.Generations()
 	if err != nil && !errors.Is(err, reconciler.ErrNoState) {
 		return "", view{}, err
@@ -72,6 +86,7 @@ type accepted struct {
 
 const (
 	maxGenerations = 200
+	maxRefusals    = 50
 	maxPlanLines   = 200
 )
 

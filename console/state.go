@@ -81,6 +81,9 @@ func stateOf(s *reconciler.Status, now time.Time) state {
 // stepsOf shows where the way from git to Redis is stuck: everything up to there is good.
 func stepsOf(s *reconciler.Status) []step {
 	mark := func(name string, m *reconciler.Mark, ok bool, otherwise string) step {
+		if m == nil && !ok && otherwise != string(reconciler.NotYet) {
+			return step{Name: name, Class: "bad", Text: otherwise}
+		}
 		if m == nil {
 			return step{Name: name, Class: "wait", Text: "nothing yet"}
 		}
@@ -105,6 +108,9 @@ func stepsOf(s *reconciler.Status) []step {
 		mark("verified", s.Verified, verified, refused),
 		mark("applied", s.Applied, applied, text(reconciler.CondApplied)),
 		mark("Redis", s.Applied, reachable, text(reconciler.CondStoreUnavailable)),
+	}
+	if s.Applied == nil && is(reconciler.CondStoreUnavailable).Status == reconciler.False {
+		steps[3].Class, steps[3].Text = "good", "reachable, and empty"
 	}
 	if reachable && s.Applied != nil {
 		steps[3].Text, steps[3].Commit = fmt.Sprintf("%d entries", s.Applied.Entries), ""

@@ -172,7 +172,7 @@ func (t *tracing) end(events, waiting []Event, err error) {
 // tree is what the pass did for one event.
 func (t *tracing) tree(e Event, ended time.Time) Span {
 	root := Span{Name: "pass", Start: t.begun, End: ended, Err: e.Error, Attrs: eventAttrs(e)}
-	wrote := e.Outcome == OutcomeApplied || e.Outcome == OutcomePending
+	wrote := e.Counts != nil || e.Outcome == OutcomePending // what changes no entry (a policy, a suspension) has no plan
 	var judged *Span
 	if s, ok := t.judged[e.Commit]; ok && !mends(e.Kind) {
 		judged = &s

@@ -74,6 +74,15 @@ func TestOneFlag(t *testing.T) {
 	t.Run("policy", func(t *testing.T) { policy(t, newTab(t, chrome, w)) })
 	t.Run("no script", func(t *testing.T) { noScript(t, newTab(t, chrome, w)) })
 	t.Run("live", func(t *testing.T) { live(t, newTab(t, chrome, w), w) })
+	t.Run("refused before", func(t *testing.T) {
+		p := newTab(t, chrome, w)
+		p.open("/history")
+		if got := p.text(`[aria-labelledby="earlier"] tbody`); !strings.Contains(got, "NotAuthorized") || !strings.Contains(got, "may step 10 at most") {
+			t.Errorf("of what was refused before, the history says %q", got)
+		}
+		p.axe("history with earlier refusals")
+		p.shot("history with earlier refusals")
+	})
 }
 
 func keyboard(t *testing.T, p *tab) {
