@@ -135,7 +135,11 @@ func families(text string) []family {
 
 func TestWatched(t *testing.T) {
 	w := busy(t)
-	text := scrape(t, w)
+	var text string
+	flagtest.Eventually(t, "the first look at the ledger", func() bool {
+		text = scrape(t, w)
+		return strings.Contains(text, "\nrampart_receipt_coverage_pct{")
+	})
 	t.Run("promtool", func(t *testing.T) {
 		flagtest.Need(t, "promtool")
 		cmd := exec.Command("promtool", "check", "metrics")
