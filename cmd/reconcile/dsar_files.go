@@ -57,6 +57,8 @@ type decided struct {
 	On      bool         `json:"on"`
 	Reason  flags.Reason `json:"reason"`
 	Version string       `json:"version"`
+	// Override says that a break-glass statement in force decides, and not the spec alone.
+	Override bool `json:"override,omitempty"`
 }
 
 // gather makes the files of an answer, without its manifest.
@@ -79,14 +81,17 @@ func gather(ctx context.Context, src dsarSource, subject string, tenants []strin
 	if err != nil {
 		return nil, err
 	}
-	if live := src.live(); live != nil && live.Spec != nil {
-		spec = live.Spec
+	live := src.live()
+	if live == nil || live.Spec == nil { // none runs here: what was accepted last, and what was laid over it
+		if live, err = reconciler.Laid(src.state, spec, src.now); err != nil {
+			return nil, err
+		}
 	}
 	now := []standing{}
 	decisions := []decided{}
-	if spec != nil {
-		now = append(now, standings(spec, forms)...)
-		decisions = decide(spec, subject, tenants, now)
+	if live.Spec != nil {
+		now = append(now, standings(live.Spec, forms)...)
+		decisions = decide(live, subject, tenants, now)
 	}
 	receipts, count, err := src.receipts(forms)
 	if err != nil {
@@ -102,7 +107,7 @@ func gather(ctx context.Context, src dsarSource, subject string, tenants []strin
 	return files, errors.Join(
 		put("subject.json", map[string]any{"format": "dsar/v1", "subject": subject, "forms": forms, "generated_at": src.now.UTC().Format(time.RFC3339),
 			"found": map[string]int{"standings": len(now), "past": len(spans), "receipts": count, "evidence": len(evidence)}, "notes": notes}),
-		put("cohorts.json", now), put("history.json", spans), put("decisions.json", decisions))
+		put("cohorts.json", now), put("history.json", spans), put("decisions.json", decisions), put("overrides.json", slices.Concat([]reconciler.InForce{}, live.Overrides)))
 }
 
 // standings finds a subject in a spec.
@@ -175,9 +180,9 @@ func (src dsarSource) spans(ctx context.Context, all []reconciler.Generation, fo
 	return out, last, notes, nil
 }
 
-// decide says what each flag decides for the subject: under the tenants that were asked for, those that it stands under, and
-// everybody else.
-func decide(s *flags.Spec, subject string, tenants []string, now []standing) []decided {
+// decide says what each flag decides for the subject, break-glass statements and all: under the tenants that were asked for,
+// those that it stands under, and everybody else.
+func decide(live *reconciler.Live, subject string, tenants []string, now []standing) []decided {
 	under := append([]string{flags.DefaultTenant}, tenants...)
 	for _, st := range now {
 		if st.Tenant != "" {
@@ -187,11 +192,11 @@ func decide(s *flags.Spec, subject string, tenants []string, now []standing) []d
 	slices.Sort(under)
 	under = slices.Compact(under)
 	out := []decided{}
-	for _, name := range s.Features() {
+	for _, name := range live.Spec.Features() {
 		for _, tenant := range under {
-			e := s.Feature(name).Entry(tenant)
+			e, git := live.Entry(name, tenant), live.Spec.Feature(name).Entry(tenant)
 			d := flags.Decide(&e, tenant, subject)
-			out = append(out, decided{name, tenant, d.On, d.Reason, d.Version})
+			out = append(out, decided{name, tenant, d.On, d.Reason, d.Version, e.Enabled != git.Enabled || e.Pct != git.Pct})
 		}
 	}
 	return out

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/flagtest"
 	"github.com/rampart-flags/rampart/ramp/evidence"
 	"github.com/rampart-flags/rampart/receipt"
@@ -27,6 +28,7 @@ import (
 //	receipt KIND PHASE OUTCOME [TEXT…]  wait for a receipt whose body has these texts; "-" is any outcome
 //	override NAME FEATURE               a statement by NAME turns FEATURE off
 //	evidence-file FILE                  write FILE as evidence into the work tree, under its digest
+//	decides DIR FEATURE on|off git|override   what an answer about a person says of everybody else's entry
 //	measures REGEXP                     wait until a line of /metrics matches
 //	all-match SCHEMA FILE               each line of FILE is one by that schema
 //	is-evidence FILE                    FILE is coverage evidence, of these tenants or more
@@ -46,6 +48,19 @@ func TestLedgerScript(t *testing.T) {
 	words["evidence-file"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		src := ts.ReadFile(args[0])
 		stageOf(ts).Repo.Write(fmt.Sprintf("specs/evidence/%x.json", sha256.Sum256([]byte(src))), src)
+	}
+	words["decides"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		var all []decided
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(args[0], "decisions.json"))), &all))
+		for _, d := range all {
+			if d.Feature == args[1] && d.Tenant == flags.DefaultTenant {
+				if d.On != (args[2] == "on") || d.Override != (args[3] == "override") {
+					ts.Fatalf("it says %+v", d)
+				}
+				return
+			}
+		}
+		ts.Fatalf("nothing is said of %s: %+v", args[1], all)
 	}
 	words["measures"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		want := regexp.MustCompile("(?m)" + args[0])

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/internal/flagtest"
+	"github.com/rampart-flags/rampart/signing"
 )
 
 // ledgerWorld is a repository, a Redis and a state folder that commands run on.
@@ -245,5 +246,89 @@ func TestDSAR(t *testing.T) {
 	check := exec.CommandContext(t.Context(), "openssl", "dgst", "-sha256", "-verify", pub, "-signature", filepath.Join(w.dir, "sig"), filepath.Join(out, "manifest.json"))
 	if said, err := check.CombinedOutput(); err != nil {
 		t.Errorf("openssl: %v\n%s", err, said)
+	}
+	stockCosign(t, out, pub)
+}
+
+// stockCosign has cosign check the manifest where there is one, and holds the bundle to the form of the one in
+// testdata/dsar-cosign, which cosign was seen to accept.
+func stockCosign(t *testing.T, dir, pub string) {
+	t.Helper()
+	manifest, bundle := filepath.Join(dir, "manifest.json"), filepath.Join(dir, "manifest.json.sigstore.json")
+	if path, err := exec.LookPath("cosign"); err == nil {
+		cmd := exec.CommandContext(t.Context(), path, "verify-blob", "--key", pub, "--bundle", bundle, "--insecure-ignore-tlog", manifest)
+		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+		if said, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("cosign: %v\n%s", err, said)
+		}
+	}
+	fixture := filepath.Join("testdata", "dsar-cosign")
+	form := func(path string) string {
+		t.Helper()
+		src, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return shape(t, src)
+	}
+	if is, want := form(bundle), form(filepath.Join(fixture, "manifest.json.sigstore.json")); is != want {
+		t.Errorf("the bundle has the form %s, cosign was seen to accept %s", is, want)
+	}
+	if is, want := form(manifest), form(filepath.Join(fixture, "manifest.json")); is != want {
+		t.Errorf("the manifest has the form %s, cosign was seen to accept %s", is, want)
+	}
+}
+
+// shape is a document without its values: names, and of lists the first element.
+func shape(t *testing.T, src []byte) string {
+	t.Helper()
+	var doc any
+	if err := json.Unmarshal(src, &doc); err != nil {
+		t.Fatal(err)
+	}
+	var of func(v any) any
+	of = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, inner := range v {
+				v[name] = of(inner)
+			}
+			return v
+		case []any:
+			if len(v) == 0 {
+				return v
+			}
+			return []any{of(v[0])}
+		}
+		return fmt.Sprintf("%T", v)
+	}
+	out, err := json.Marshal(of(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// The manifest that cosign accepted is accepted here, by the same bytes.
+func TestDSARFixtureVerifies(t *testing.T) {
+	read := func(name string) []byte {
+		t.Helper()
+		src, err := os.ReadFile(filepath.Join("testdata", "dsar-cosign", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src
+	}
+	key, err := signing.ParsePublicKey(read("key.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := []signing.Identity{{Name: "operator", Keys: []signing.PublicKey{key}}}
+	bundles := []signing.NamedBundle{{Path: "manifest.json.sigstore.json", Data: read("manifest.json.sigstore.json")}}
+	if r := signing.Verify(signing.NewArtifact(read("manifest.json")), bundles, who, signing.Options{}); len(r.Signers()) != 1 {
+		t.Errorf("signers %v, rejected %v", r.Signers(), r.Rejected)
+	}
+	if r := signing.Verify(signing.NewArtifact(append(read("manifest.json"), ' ')), bundles, who, signing.Options{}); len(r.Signers()) != 0 {
+		t.Error("an edited manifest verifies")
 	}
 }
