@@ -3,6 +3,7 @@
 package packages
 
 import (
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,5 +165,62 @@ func TestReleaseCheck(t *testing.T) {
 	cmd.Dir = root
 	if out, err = cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "1.2 is no version") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// dockerBuild is the line of the Dockerfile that builds the commands.
+var dockerBuild = regexp.MustCompile(`(?m)^    (go build .*) -o /out/ (.*)$`)
+
+// The image's own line builds, from what .dockerignore leaves, programs that need nothing of a system and know their
+// version. One command stands for four: the others are built the same way and take minutes.
+func TestDockerfileBuilds(t *testing.T) {
+	flagtest.Need(t, "git", "bash", "go")
+	src := read(t, "deploy/docker/Dockerfile")
+	line := dockerBuild.FindStringSubmatch(src)
+	if line == nil || !strings.Contains(src, "CGO_ENABLED=0 GOFLAGS=-trimpath") {
+		t.Fatal("the Dockerfile builds in another way")
+	}
+	for _, c := range []string{"propose", "reconcile", "evaluate", "notary"} {
+		if !strings.Contains(line[2], "./cmd/"+c) {
+			t.Errorf("the image lacks %s", c)
+		}
+	}
+	for _, want := range []string{"\nFROM scratch\n", "\nUSER 65532:65532\n"} {
+		if !strings.Contains(src, want) {
+			t.Errorf("the Dockerfile lacks %q", want)
+		}
+	}
+	dir, out := filepath.Join(t.TempDir(), "src"), t.TempDir()
+	run := func(in string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = in
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath", "VERSION=v1.2.3", "COMMIT="+strings.Repeat("ab", 20),
+			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, text)
+		}
+	}
+	run(root, "git", "clone", "-q", ".", dir)
+	for pattern := range strings.Lines(read(t, ".dockerignore")) {
+		name := strings.TrimPrefix(strings.TrimSpace(pattern), "**/")
+		run(dir, "find", ".", "-depth", "-name", name, "-exec", "rm", "-rf", "{}", "+")
+	}
+	run(dir, "bash", "-c", line[1]+" -o "+out+"/ ./cmd/notary")
+	for _, c := range []string{"notary"} {
+		f, err := elf.Open(filepath.Join(out, c))
+		if err != nil {
+			t.Skipf("not an ELF system: %v", err)
+		}
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_INTERP {
+				t.Errorf("%s needs a loader, and the image has none", c)
+			}
+		}
+		f.Close()
+		said, err := exec.Command(filepath.Join(out, c), "--version").Output()
+		if err != nil || !strings.HasPrefix(string(said), c+" v1.2.3 (commit abababababab, ") {
+			t.Errorf("%s --version says %q, %v", c, said, err)
+		}
 	}
 }

@@ -9,6 +9,10 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -119,6 +123,63 @@ func TestDefaultsRenderWhatTheyPromise(t *testing.T) {
 				t.Errorf("%s: selects %s=%v and labels %v", name, k, v, labels[k])
 			}
 		}
+	}
+}
+
+// Every object holds only fields that Kubernetes knows, of the right types, also with everything switched on.
+func TestObjectsAreWhatKubernetesKnows(t *testing.T) {
+	for name, v := range map[string]map[string]any{
+		"defaults": values(nil),
+		"everything": values(map[string]any{
+			"source":         map[string]any{"repo": "ssh://git@git.example/flags", "sshSecret": "ssh"},
+			"redis":          map[string]any{"urlSecret": "redis"},
+			"reconcile":      map[string]any{"replicas": 3, "notaries": []any{map[string]any{"name": "outside", "url": "https://notary.example"}}, "webhookSecret": "hook", "adminTokenSecret": "admin"},
+			"networkPolicy":  map[string]any{"enabled": true, "evaluateFrom": []any{map[string]any{"namespaceSelector": map[string]any{}}}},
+			"nodeSelector":   map[string]any{"disk": "fast"},
+			"tolerations":    []any{map[string]any{"key": "flags", "operator": "Exists"}},
+			"affinity":       map[string]any{"nodeAffinity": map[string]any{}},
+			"podAnnotations": map[string]any{"team": "flags"},
+		}),
+	} {
+		got, err := render(t, v)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for id, o := range got {
+			src, err := yaml.Marshal(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kind, _, _ := strings.Cut(id, "/")
+			into := map[string]any{
+				"StatefulSet": &appsv1.StatefulSet{}, "Deployment": &appsv1.Deployment{}, "Service": &corev1.Service{}, "ConfigMap": &corev1.ConfigMap{},
+				"ServiceAccount": &corev1.ServiceAccount{}, "PodDisruptionBudget": &policyv1.PodDisruptionBudget{}, "NetworkPolicy": &networkingv1.NetworkPolicy{},
+			}[kind]
+			if into == nil {
+				t.Errorf("%s: %s is of a kind that this test does not know", name, id)
+			} else if err := yaml.UnmarshalStrict(src, into); err != nil {
+				t.Errorf("%s: %s: %v\n%s", name, id, err, src)
+			}
+		}
+	}
+}
+
+// Replicas keep away from each other unless told otherwise; each reconciler has a volume of its own.
+func TestReplicasStandApart(t *testing.T) {
+	got, err := render(t, values(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"StatefulSet/flags-reconcile", "Deployment/flags-evaluate"} {
+		term := at(t, got[name], "spec", "template", "spec", "affinity", "podAntiAffinity", "preferredDuringSchedulingIgnoredDuringExecution", 0, "podAffinityTerm")
+		for k, v := range at(t, term, "labelSelector", "matchLabels").(map[string]any) {
+			if at(t, got[name], "spec", "template", "metadata", "labels", k) != v {
+				t.Errorf("%s keeps away from %s=%v, which it is not", name, k, v)
+			}
+		}
+	}
+	if at(t, got["StatefulSet/flags-reconcile"], "spec", "volumeClaimTemplates", 0, "metadata", "name") != "state" {
+		t.Error("reconcilers share a volume")
 	}
 }
 
