@@ -170,6 +170,8 @@ type written struct {
 	Commit   string         `json:"commit,omitempty"`
 	Changes  []flags.Change `json:"changes"` // since the committed spec
 	Reach    blast          `json:"reach"`
+
+	dry bool // nothing of it is written
 }
 
 // publish signs, writes and commits a revision, as far as s asks for it, and says so. The signature
@@ -247,6 +249,8 @@ func (a *app) tellWritten(done written, was string, all []effect) error {
 		return err
 	}
 	switch {
+	case done.dry:
+		a.env.Talk("nothing is written")
 	case done.Commit != "":
 		a.env.Talk("signed, and committed as %.12s", done.Commit)
 	case done.Bundle != "":
