@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -30,6 +31,7 @@ type world struct {
 	store  *redisstore.Store
 	events []Event // all outcomes
 	fail   error   // what the recorder answers to an intent
+	url    string  // of the repository, where it is not the folder itself
 }
 
 const maintainer = `{"roles":{"maintainer":{"signers":["alice"],"may":["*"]}}}`
@@ -52,7 +54,7 @@ func (w *world) start() {
 	cfg := w.cfg
 	cfg.Dir = filepath.Join(w.dir, "state")
 	var err error
-	if w.git, err = gitrepo.Open(ctx, gitrepo.Options{URL: w.Repo.URL(), Branch: "main", Dir: filepath.Join(cfg.Dir, "repo")}); err != nil {
+	if w.git, err = gitrepo.Open(ctx, gitrepo.Options{URL: cmp.Or(w.url, w.Repo.URL()), Branch: "main", Dir: filepath.Join(cfg.Dir, "repo")}); err != nil {
 		w.t.Fatal(err)
 	}
 	url := ""

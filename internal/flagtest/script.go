@@ -27,6 +27,7 @@ type Stage struct {
 	t      testing.TB
 	digest string            // of the newest evidence
 	ssh    map[string]string // private keys for commits, by name
+	pgp    map[string]pgpKey
 	// policies are the newest policies by their number, as they were written.
 	policies map[int]string
 }
@@ -35,7 +36,7 @@ type Stage struct {
 // and mallory, who does not.
 func NewStage(t testing.TB, redis *RedisServer, policy string) *Stage {
 	t.Helper()
-	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t, ssh: map[string]string{}, policies: map[int]string{}}
+	s := &Stage{Repo: Repo(t), Redis: redis, NS: "flags:v1:", Keys: map[string]*Key{}, t: t, ssh: map[string]string{}, pgp: map[string]pgpKey{}, policies: map[int]string{}}
 	for _, name := range []string{"alice", "bob", "bot", "mallory"} {
 		s.Keys[name] = NewKey(t, name)
 	}
@@ -98,6 +99,10 @@ func (s *Stage) policy(policy string, names []string) string {
 			s.t.Fatal(err)
 		}
 		src = strings.ReplaceAll(src, "SSH:"+name+"\"", strings.TrimSpace(string(pub))+"\"")
+	}
+	for name, k := range s.pgp {
+		public, _ := json.Marshal(k.public)
+		src = strings.ReplaceAll(src, "\"PGP:"+name+"\"", string(public))
 	}
 	for _, k := range s.Keys {
 		pub, _ := json.Marshal(k.PublicPEM)
@@ -221,6 +226,50 @@ func (s *Stage) CommitKey(name string) {
 	s.Repo.Git("config", "commit.gpgsign", "true")
 }
 
+// PGPKey lets git sign commits from now on with a PGP key of name, which is made where there is none. It is good on the days
+// that a stage's clock can show. In a policy, PGP:name stands for the public key.
+func (s *Stage) PGPKey(name string) {
+	s.t.Helper()
+	Need(s.t, "gpg", "gpgconf")
+	k, ok := s.pgp[name]
+	if !ok {
+		home, err := os.MkdirTemp("", "gpg") // short: gpg-agent's socket lies in it
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		gpg := func(program string, args ...string) string {
+			cmd := exec.Command(program, args...)
+			cmd.Env = append(s.Repo.Env(), "GNUPGHOME="+home)
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			if err != nil {
+				s.t.Fatalf("%s %q: %v\n%s", program, args, err, &stderr)
+			}
+			return string(out)
+		}
+		s.t.Cleanup(func() {
+			gpg("gpgconf", "--kill", "all")
+			_ = os.RemoveAll(home)
+		})
+		const when = "20261122T070000" // before the first commit of any stage
+		gpg("gpg", "--batch", "--passphrase", "", "--faked-system-time", when, "--quick-gen-key", name+" <"+name+"@example.org>", "ed25519", "sign", "1y")
+		k = pgpKey{program: filepath.Join(home, "gpg-then"), public: gpg("gpg", "--armor", "--export", name+"@example.org")}
+		script := "#!/bin/sh\nGNUPGHOME='" + home + "' exec gpg --batch --faked-system-time " + when + " \"$@\"\n"
+		if err := os.WriteFile(k.program, []byte(script), 0o700); err != nil {
+			s.t.Fatal(err)
+		}
+		s.pgp[name] = k
+	}
+	s.Repo.Git("config", "gpg.format", "openpgp")
+	s.Repo.Git("config", "gpg.program", k.program)
+	s.Repo.Git("config", "user.signingkey", name+"@example.org")
+	s.Repo.Git("config", "commit.gpgsign", "true")
+}
+
+// pgpKey is a key that only its own gpg can use.
+type pgpKey struct{ program, public string }
+
 // Land commits everything and pushes.
 func (s *Stage) Land(message string) string {
 	s.t.Helper()
@@ -255,6 +304,7 @@ type Word = func(ts *testscript.TestScript, neg bool, args []string)
 //	land [MESSAGE]              commit everything and push
 //	commit-key NAME             git signs commits with an SSH key made for NAME, or with none ("-");
 //	                            FILE of the next policy may name it as SSH:NAME
+//	pgp-key NAME                the same with a PGP key, PGP:NAME in a policy
 //	git ARGS…                   stock git in the clone; "! git" must fail
 //	revert COMMIT…, merge BRANCH, squash BRANCH   and push
 //	push, force                 push, also over what is there
@@ -297,6 +347,7 @@ func Words(at func(*testscript.TestScript) *Stage) map[string]Word {
 			s.Step(args[0], args[1], args[2], args[3], s.digest, age)
 		}),
 		"commit-key": on(func(_ *testscript.TestScript, s *Stage, args []string) { s.CommitKey(args[0]) }),
+		"pgp-key":    on(func(_ *testscript.TestScript, s *Stage, args []string) { s.PGPKey(args[0]) }),
 		"link-spec": on(func(ts *testscript.TestScript, s *Stage, args []string) {
 			ts.Check(os.Symlink(args[1], filepath.Join(s.Repo.Dir, args[0])))
 		}),
