@@ -29,6 +29,13 @@ const (
 // or numbers are missing. The message names the file and the offset.
 var ErrDamaged = errors.New("the receipts' journal is damaged")
 
+// misplaced is a record that stands at another's number.
+type misplaced struct{ seq, want uint64 }
+
+func (m *misplaced) Error() string {
+	return fmt.Sprintf("record %d stands where %d belongs", m.seq, m.want)
+}
+
 // Record is one line of the journal.
 type Record struct {
 	Seq  uint64
@@ -194,7 +201,7 @@ func scanSegment(f io.Reader, path string, first, from uint64, fn func(Record) e
 				return offset, nil // the very last line, written in part over preallocated blocks
 			}
 			if perr == nil {
-				perr = fmt.Errorf("record %d stands where %d belongs", r.Seq, want)
+				perr = &misplaced{r.Seq, want}
 			}
 			return offset, fmt.Errorf("%w: %s, byte %d: %w", ErrDamaged, path, offset, perr)
 		}
@@ -239,6 +246,27 @@ func scan(dir string, from uint64, fn func(Record) error) error {
 		}
 	}
 	return nil
+}
+
+// standsElsewhere reports whether a line of the journal bears the number seq, in any place.
+func standsElsewhere(dir string, seq uint64) (bool, error) {
+	names, _, err := segments(dir)
+	if err != nil {
+		return false, fmt.Errorf("reading the receipts' journal: %w", err)
+	}
+	number := strconv.AppendUint(nil, seq, 10)
+	for _, name := range names {
+		src, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return false, fmt.Errorf("reading the receipts' journal: %w", err)
+		}
+		for line := range bytes.Lines(src) {
+			if first, _, ok := bytes.Cut(line, []byte{' '}); ok && bytes.Equal(first, number) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 func scanFile(path string, first, from uint64, fn func(Record) error) error {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/transparency-dev/merkle/rfc6962"
 )
 
 func openTest(t testing.TB, dir string) *Ledger {
@@ -179,7 +181,7 @@ func TestTamperingIsFoundAndNamed(t *testing.T) {
 		"deleted": {func(dir string) {
 			path, ls := lines(dir)
 			write(t, path, bytes.Join(append(ls[:7:7], ls[8:]...), nil))
-		}, ProblemReordered},
+		}, ProblemMissing},
 		"reordered": {func(dir string) {
 			path, ls := lines(dir)
 			ls[3], ls[4] = ls[4], ls[3]
@@ -190,6 +192,42 @@ func TestTamperingIsFoundAndNamed(t *testing.T) {
 			ls[3], ls[4] = bytes.Replace(ls[4], []byte("4 "), []byte("3 "), 1), bytes.Replace(ls[3], []byte("3 "), []byte("4 "), 1)
 			write(t, path, bytes.Join(ls, nil))
 		}, ProblemEdited},
+		"not a record any more": {func(dir string) {
+			path, ls := lines(dir)
+			ls[5] = []byte("5 zz {}\n")
+			write(t, path, bytes.Join(ls, nil))
+		}, ProblemDamaged},
+		"a leaf edited": {func(dir string) {
+			path := filepath.Join(dir, "log", "tile", "entries", "000.p", "20")
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[10] ^= 1
+			write(t, path, data)
+		}, ProblemLog},
+		"edited with its leaf and tile": {func(dir string) { // only the root tells
+			path, ls := lines(dir)
+			ls[7] = bytes.Replace(ls[7], []byte(`"applied"`), []byte(`"refused"`), 1)
+			write(t, path, bytes.Join(ls, nil))
+			rec, err := parseLine(bytes.TrimSuffix(ls[7], []byte("\n")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries, tile := filepath.Join(dir, "log", "tile", "entries", "000.p", "20"), filepath.Join(dir, "log", "tile", "0", "000.p", "20")
+			for _, c := range []struct {
+				path  string
+				at    int
+				bytes []byte
+			}{{entries, 7*34 + 2, rec.Leaf[:]}, {tile, 7 * 32, rfc6962.DefaultHasher.HashLeaf(rec.Leaf[:])}} {
+				data, err := os.ReadFile(c.path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				copy(data[c.at:], c.bytes)
+				write(t, c.path, data)
+			}
+		}, ProblemLog},
 		"truncated": {func(dir string) {
 			path, ls := lines(dir)
 			write(t, path, bytes.Join(ls[:12], nil))

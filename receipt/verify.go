@@ -169,8 +169,14 @@ func (v *verification) run(ctx context.Context, journal string) error {
 	switch {
 	case errors.Is(err, ErrDamaged):
 		problem := ProblemDamaged
-		if strings.Contains(err.Error(), "stands where") {
-			problem = ProblemReordered
+		if m := (*misplaced)(nil); errors.As(err, &m) {
+			elsewhere, err := standsElsewhere(journal, m.want)
+			if err != nil {
+				return err
+			}
+			if problem = ProblemReordered; !elsewhere {
+				problem = ProblemMissing // it was taken out, and those behind it stand where they did not
+			}
 		}
 		v.rep.found(problem, v.rep.Records, "%v", err)
 	case errors.Is(err, fs.ErrNotExist):
