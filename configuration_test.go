@@ -3,6 +3,7 @@ package rampart
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -172,7 +173,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := map[string]bool{"flag-tests/v1": true} // its name stands in its schema only
-	for _, file := range goList(t, "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`, "./...") {
+	for _, file := range sources(t) {
 		src, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -198,4 +199,24 @@ func TestFormats(t *testing.T) {
 			t.Errorf("docs/formats.md does not link %s", path)
 		}
 	}
+}
+
+// sources are the Go files of all modules of the tree that are no tests.
+func sources(t *testing.T) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || d.Name() == ".git" || d.Name() == "dist"):
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
