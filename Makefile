@@ -8,8 +8,10 @@ COMMANDS = propose reconcile evaluate notary
 FUZZTIME ?= 30s
 BENCH ?= .
 BENCHTIME ?= 1s
+SEED ?= 0
+MINUTES ?= 3
 
-.PHONY: help build demo setup test race fuzz bench cover golden docs lint check clean
+.PHONY: help build demo setup test race fuzz bench chaos cover golden docs lint check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +35,13 @@ race: ## every test of the libraries with the race detector
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@./scripts/fuzz $(FUZZTIME)
 
-bench: ## every benchmark, side by side in one run (BENCH=regexp, BENCHTIME=1s)
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 60m ./...
+bench: ## every benchmark, side by side in one run (BENCH=regexp, BENCHTIME=1s); all of them make docs/benchmarks.md
+	@mkdir -p dist
+	set -o pipefail; $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 60m ./... | tee dist/bench.txt
+	@[ '$(BENCH)' != . ] || $(GO) run ./bench/page --command 'make bench BENCHTIME=$(BENCHTIME)' <dist/bench.txt
+
+chaos: ## real processes under faults, and what must always hold (SEED=a number to replay, MINUTES=3)
+	cd chaos && $(GO) run . -seed $(SEED) -for $(MINUTES)m -out ../dist/chaos
 
 cover: ## coverage of the libraries, by function
 	$(GO) test -coverprofile=coverage.out ./...

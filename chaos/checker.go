@@ -44,6 +44,8 @@ type checker struct {
 	stoodFor   map[uint64]string // generation -> digest
 	looks      int
 	lagged     map[uint64]bool   // floors that a refill by one that lagged was below
+	raised     bool              // a number was written into meta by hand
+	renumbered int               // generations whose content has a receipt under another number only
 	planted    map[string]string // canary -> its dump
 	lastOlder  time.Time
 	haveOlder  bool

@@ -85,24 +85,25 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 // result is the last line that a run prints and traces.
 type result struct {
-	Seed      uint64            `json:"seed"`
-	Seconds   float64           `json:"seconds"`
-	Rounds    int               `json:"rounds"`
-	Actions   int               `json:"actions"`
-	Faults    int               `json:"faults"`
-	Commits   int               `json:"commits"`
-	Contents  int               `json:"authorized_contents"`
-	Newest    uint64            `json:"newest_generation"`
-	Live      int               `json:"generations_seen_live"`
-	Looks     int               `json:"looks"`
-	Lagged    int               `json:"refills_by_one_that_lagged"`
-	Receipts  map[string]uint64 `json:"receipts"`
-	SlowestS  float64           `json:"slowest_convergence_seconds"`
-	Usage     map[string]any    `json:"most_held"`
-	Errors    int               `json:"harness_errors"`
-	Broken    []string          `json:"broken"`
-	Skipped   []string          `json:"skipped,omitempty"`
-	Artefacts string            `json:"artefacts,omitempty"`
+	Seed       uint64            `json:"seed"`
+	Seconds    float64           `json:"seconds"`
+	Rounds     int               `json:"rounds"`
+	Actions    int               `json:"actions"`
+	Faults     int               `json:"faults"`
+	Commits    int               `json:"commits"`
+	Contents   int               `json:"authorized_contents"`
+	Newest     uint64            `json:"newest_generation"`
+	Live       int               `json:"generations_seen_live"`
+	Looks      int               `json:"looks"`
+	Lagged     int               `json:"refills_by_one_that_lagged"`
+	Renumbered int               `json:"generations_under_a_number_written_by_hand"`
+	Receipts   map[string]uint64 `json:"receipts"`
+	SlowestS   float64           `json:"slowest_convergence_seconds"`
+	Usage      map[string]any    `json:"most_held"`
+	Errors     int               `json:"harness_errors"`
+	Broken     []string          `json:"broken"`
+	Skipped    []string          `json:"skipped,omitempty"`
+	Artefacts  string            `json:"artefacts,omitempty"`
 }
 
 func (s settings) run(ctx context.Context, stdout io.Writer) (err error) {
@@ -197,6 +198,7 @@ func (s settings) through(ctx context.Context, w *world) (result, error) {
 	s.last(ctx, w, c, r)
 	res.Receipts, res.Usage = c.receipts(), u.figures()
 	stop()
+	res.Renumbered = c.renumbered
 	res.Faults, res.Errors = st.faults, st.errs
 	res.Commits, res.Contents = w.oracle.size()
 	res.Newest, res.Looks, res.Lagged = c.newestSeen()

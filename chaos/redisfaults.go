@@ -116,6 +116,9 @@ func (s *storm) drift(a action) error {
 	case "meta":
 		return rdb.HSet(ctx, namespace+"meta", "digest", "sha256:00", "generation", "1").Err()
 	case "meta-up":
+		s.check.mu.Lock()
+		s.check.raised = true
+		s.check.mu.Unlock()
 		return rdb.HIncrBy(ctx, namespace+"meta", "generation", 3).Err()
 	case "meta-gone":
 		return rdb.Del(ctx, namespace+"meta").Err()
