@@ -265,6 +265,18 @@ func TestRollingRestart(t *testing.T) {
 			t.Errorf("%s has the generations %+v, %v", i.name, all, err)
 		}
 	}
+	// The leader stands still, and its lease goes on: once says so, and does not wait.
+	leader.signal(syscall.SIGSTOP)
+	generation++
+	lands(s, small(fmt.Sprintf("flags-v%d", generation), int(generation)))
+	once := command(t, s, filepath.Join(t.TempDir(), "once"), "once", "--name", "c")
+	out, err := once.CombinedOutput()
+	if once.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "makes live what is authorized, and has not yet") || !strings.Contains(string(out), "hint: try again") {
+		t.Errorf("once beside a leader that stands still: %v\n%s", err, out)
+	}
+	leader.signal(syscall.SIGCONT)
+	leader.until(reconciler.RoleLeader, generation)
+	other.until(reconciler.RoleFollower, generation)
 	suspendedAndBraked(t, s, leader, other)
 }
 
