@@ -16,6 +16,8 @@ type PurgeOptions struct {
 	Before time.Time
 	// Hold keeps a receipt whatever its age (a legal hold). Nil holds none.
 	Hold func(Receipt) bool
+	// Evidence removes, or with DryRun counts, what is kept beside the ledger and past its time. Nil means nothing is.
+	Evidence func() (int, error)
 	// DryRun only counts.
 	DryRun bool
 }
@@ -23,7 +25,8 @@ type PurgeOptions struct {
 // Purged is what a purge removed, or would remove.
 type Purged struct {
 	Bodies   int   `json:"bodies"`
-	Proofs   int   `json:"proofs"` // notaries' answers to checkpoints that newer ones cover
+	Proofs   int   `json:"proofs"`   // notaries' answers to checkpoints that newer ones cover
+	Evidence int   `json:"evidence"` // values kept beside the ledger
 	Held     int   `json:"held"`
 	Segments int   `json:"segments"` // files of the journal that were rewritten
 	Bytes    int64 `json:"bytes"`    // that the journal shrank by
@@ -50,11 +53,16 @@ func (l *Ledger) Purge(ctx context.Context, opt PurgeOptions) (Purged, error) {
 	if err := purgeProofs(filepath.Join(l.opt.Dir, "anchors"), opt, &done); err != nil {
 		return done, err
 	}
-	if opt.DryRun || (done.Bodies == 0 && done.Proofs == 0) {
+	if opt.Evidence != nil {
+		if done.Evidence, err = opt.Evidence(); err != nil {
+			return done, err
+		}
+	}
+	if opt.DryRun || done.Bodies+done.Proofs+done.Evidence == 0 {
 		return done, nil
 	}
 	_, err = l.Append(ctx, &Receipt{Kind: Purge, Phase: Outcome, Result: "purged",
-		Detail: fmt.Sprintf("%d bodies and %d proofs from before %s removed, %d held", done.Bodies, done.Proofs, opt.Before.UTC().Format(time.RFC3339), done.Held)})
+		Detail: fmt.Sprintf("%d bodies, %d proofs and %d values of evidence from before %s removed, %d held", done.Bodies, done.Proofs, done.Evidence, opt.Before.UTC().Format(time.RFC3339), done.Held)})
 	return done, err
 }
 

@@ -24,8 +24,10 @@ func purgeCommand(a *app) *cobra.Command {
 		Use:   "purge --older-than TIME [flags]",
 		Short: "Remove receipts past their time; the log still verifies",
 		Long: `purge removes the bodies of receipts that are older than --older-than, and notaries' proofs that newer ones
-cover. Digests stay, so the log verifies as before. It leaves a receipt of its own. The newest few megabytes,
-which are being written, are left for the next time.
+cover. Digests stay, so the log verifies as before. With them goes the evidence of that age that was pushed to the
+reconciler and lies in its state folder. It leaves a receipt of its own. The newest few megabytes of receipts,
+which are being written, are left for the next time. Stop the reconciler first. What git holds, evidence among
+it, is not touched (docs/receipts.md).
 
 --holds names a file of legal holds, one word a line: a receipt that holds the word (a commit, an operation, a
 chain, a feature, a tenant, a signer) is kept whatever its age. Lines that begin with # are comments.`,
@@ -41,7 +43,11 @@ chain, a feature, a tenant, a signer) is kept whatever its age. Lines that begin
 			if err != nil {
 				return err
 			}
-			done, err := a.purge(cmd.Context(), s, receipt.PurgeOptions{Before: time.Now().Add(-age), Hold: hold, DryRun: dry})
+			opt := receipt.PurgeOptions{Before: time.Now().Add(-age), DryRun: dry}
+			if len(hold) > 0 {
+				opt.Hold = hold.receipt
+			}
+			done, err := a.purge(cmd.Context(), s, opt, hold)
 			if err != nil {
 				return err
 			}
@@ -52,7 +58,7 @@ chain, a feature, a tenant, a signer) is kept whatever its age. Lines that begin
 			if dry {
 				word = "would be removed"
 			}
-			fmt.Fprintf(a.env.Stdout, "%d receipts and %d notaries' proofs %s, %d held, %d bytes\n", done.Bodies, done.Proofs, word, done.Held, done.Bytes)
+			fmt.Fprintf(a.env.Stdout, "%d receipts, %d notaries' proofs and %d values of evidence %s, %d held, %d bytes\n", done.Bodies, done.Proofs, done.Evidence, word, done.Held, done.Bytes)
 			return nil
 		},
 	}
@@ -66,7 +72,7 @@ chain, a feature, a tenant, a signer) is kept whatever its age. Lines that begin
 	return cmd
 }
 
-func (a *app) purge(ctx context.Context, s ledgerSettings, opt receipt.PurgeOptions) (receipt.Purged, error) {
+func (a *app) purge(ctx context.Context, s ledgerSettings, opt receipt.PurgeOptions, held holds) (receipt.Purged, error) {
 	state, err := a.stateFolder(a.env)
 	if err != nil {
 		return receipt.Purged{}, err
@@ -78,6 +84,7 @@ func (a *app) purge(ctx context.Context, s ledgerSettings, opt receipt.PurgeOpti
 	if l == nil {
 		return receipt.Purged{}, cli.Exit(cli.ExitUsage, errors.New("there is no ledger to purge: --ledger is off"))
 	}
+	opt.Evidence = func() (int, error) { return purgePushed(state, opt.Before, held, opt.DryRun) }
 	done, err := l.Purge(ctx, opt)
 	return done, errors.Join(err, l.Close())
 }
@@ -98,8 +105,11 @@ func parseAge(s string) (time.Duration, error) {
 	return d, err
 }
 
-// readHolds reads legal holds and returns what keeps a receipt, nil for none.
-func readHolds(path string) (func(receipt.Receipt) bool, error) {
+// holds are the words of legal holds.
+type holds map[string]bool
+
+// readHolds reads legal holds, none where there is no file.
+func readHolds(path string) (holds, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -108,7 +118,7 @@ func readHolds(path string) (func(receipt.Receipt) bool, error) {
 		return nil, fmt.Errorf("reading the holds: %w", err)
 	}
 	defer f.Close()
-	held := map[string]bool{}
+	held := holds{}
 	in := bufio.NewScanner(f)
 	for in.Scan() {
 		if word := strings.TrimSpace(in.Text()); word != "" && !strings.HasPrefix(word, "#") {
@@ -118,20 +128,23 @@ func readHolds(path string) (func(receipt.Receipt) bool, error) {
 	if err := in.Err(); err != nil {
 		return nil, fmt.Errorf("reading the holds: %w", err)
 	}
-	return func(r receipt.Receipt) bool {
-		if held[r.Commit] || held[r.OpID] || held[r.ParentID] || held[r.ChainID] || held[r.Version] || held[r.Digest] {
+	return held, nil
+}
+
+// receipt reports whether a hold names a receipt.
+func (held holds) receipt(r receipt.Receipt) bool {
+	if held[r.Commit] || held[r.OpID] || held[r.ParentID] || held[r.ChainID] || held[r.Version] || held[r.Digest] {
+		return true
+	}
+	for _, s := range r.Signers {
+		if held[s.Name] {
 			return true
 		}
-		for _, s := range r.Signers {
-			if held[s.Name] {
-				return true
-			}
+	}
+	for _, c := range r.Changes {
+		if held[c.Feature] || held[c.Tenant] {
+			return true
 		}
-		for _, c := range r.Changes {
-			if held[c.Feature] || held[c.Tenant] {
-				return true
-			}
-		}
-		return false
-	}, nil
+	}
+	return false
 }
