@@ -172,7 +172,7 @@ func (x *takeovers) depose(old *world) {
 	case 0:
 		old.Redis.CLI("DEL", old.NS+"lease")
 	case 1:
-		if x.rnd.IntN(4) == 0 {
+		if x.rnd.IntN(4) == 0 && x.allKnow() {
 			old.Redis.Flush()
 			x.t.Log("redis is flushed")
 			x.flush, x.epoch = true, 0 // who never saw the last term cannot know it
@@ -185,6 +185,17 @@ func (x *takeovers) depose(old *world) {
 	default:
 		old.runOut()
 	}
+}
+
+// allKnow says whether each state folder holds something. One that lost it, and finds
+// Redis empty as well, can only begin at generation 1.
+func (x *takeovers) allKnow() bool {
+	for _, w := range x.all {
+		if all, err := Generations(filepath.Join(w.dir, "state")); err != nil || len(all) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // pass is a pass that may meet a conflict, which the next one settles.
