@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // Pool opens a branch once for all who follow it in this process: one clone, and
@@ -95,6 +97,22 @@ func (r *Repo) keeps() []string {
 		out = append(out, user.keep)
 	}
 	return out
+}
+
+// depthToKeep is how deep a clone must be for all its users; 0 is whole. The caller
+// holds r.writing.
+func (r *Repo) depthToKeep(ctx context.Context, c *clone) (depth int, err error) {
+	for _, keep := range r.keeps() {
+		if keep == "" {
+			return 0, nil
+		}
+		d, err := c.depth(ctx, c.head, plumbing.NewHash(keep))
+		if err != nil {
+			return 0, err
+		}
+		depth = max(depth, d)
+	}
+	return depth, nil
 }
 
 // Hurry makes the next Fetch ask the remote, however fresh its last answer is.

@@ -166,3 +166,44 @@ func TestPoolSharesTrouble(t *testing.T) {
 	}
 	flagtest.Eventually(t, "somebody to be told that the remote is back", func() bool { return told.Load() > 0 })
 }
+
+// A shared clone keeps what the one that is furthest behind needs.
+func TestPoolTidiesForTheSlowest(t *testing.T) {
+	origin := flagtest.Repo(t)
+	pool := gitrepo.NewPool(t.TempDir())
+	open := func() *gitrepo.Repo {
+		r, err := pool.Open(t.Context(), gitrepo.Options{URL: origin.URL(), Branch: "main", MaxPacks: 2}, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = r.Close() })
+		return r
+	}
+	slow, quick := open(), open()
+	var commits []string
+	for i := range 6 {
+		commits = append(commits, pushed(origin, strings.Repeat("x", i+1)))
+		if _, err := quick.Fetch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if did, err := slow.Tidy(t.Context(), commits[2]); err != nil || !did {
+		t.Fatalf("tidied: %v, %v", did, err)
+	}
+	for range 4 {
+		pushed(origin, strings.Repeat("y", len(commits)))
+		commits = append(commits, origin.Git("rev-parse", "HEAD"))
+		if _, err := quick.Fetch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if did, err := quick.Tidy(t.Context(), commits[len(commits)-1]); err != nil || !did {
+		t.Fatalf("tidied: %v, %v", did, err)
+	}
+	if _, err := slow.Commit(t.Context(), commits[2]); err != nil {
+		t.Errorf("what the slow one keeps is gone: %v", err)
+	}
+	if _, err := slow.Commit(t.Context(), commits[0]); !errors.Is(err, gitrepo.ErrNoCommit) {
+		t.Errorf("what nobody keeps is there still: %v", err)
+	}
+}

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // Options says which branch of which repository to follow, and how.
@@ -224,14 +222,17 @@ func (r *Repo) reclone(ctx context.Context, depth int) error {
 // Tidy makes a fresh clone when fetches have left too many packs behind, and
 // otherwise does nothing. The commit to keep is the oldest that later walks will
 // start from: the clone is cut off behind it. When it is empty, or not in the
-// branch's history, the clone is whole. It reports whether it did.
+// branch's history, the clone is whole. It reports whether it did. Where several
+// users stand on one clone, it is cut off behind the oldest that any of them keeps,
+// and is whole until each has said what it keeps.
 func (r *Repo) Tidy(ctx context.Context, keep string) (bool, error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	crowded, depth := false, 0
+	r.keep = keep
 	err := r.read(func(c *clone) (err error) {
-		if crowded = c.packs > max(r.opt.maxPacks(), r.tidyAt); crowded && keep != "" {
-			depth, err = c.depth(ctx, c.head, plumbing.NewHash(keep))
+		if crowded = c.packs > max(r.opt.maxPacks(), r.tidyAt); crowded {
+			depth, err = r.depthToKeep(ctx, c)
 		}
 		return err
 	})
