@@ -102,6 +102,15 @@ func gather(ctx context.Context, src dsarSource, subject string, tenants []strin
 		return nil, err
 	}
 	notes = append(notes, more...)
+	told, err := src.pushed(forms)
+	if err != nil {
+		return nil, err
+	}
+	if told != nil {
+		if err := put("pushed.json", told); err != nil {
+			return nil, err
+		}
+	}
 	files["receipts.jsonl"] = receipts
 	maps.Copy(files, evidence)
 	return files, errors.Join(
