@@ -12,6 +12,7 @@ import (
 
 	"github.com/rampart-flags/rampart/gitrepo"
 	"github.com/rampart-flags/rampart/redisstore"
+	"github.com/rampart-flags/rampart/signing"
 )
 
 // A follower fetches, verifies and judges as a leader does, and never writes the store.
@@ -360,8 +361,37 @@ func (r *Reconciler) assume(ctx context.Context) error {
 		return fmt.Errorf("catching up with generation %d: %w", meta.Generation, err)
 	}
 	if last, _ := r.history.last(); !done && last.Number <= meta.Generation {
+		if err := r.vouchedAndGone(ctx, meta); err != nil {
+			return err
+		}
 		r.log.Warn("what is live does not follow from git by this instance's judgement, and is put right", slog.Uint64("generation", meta.Generation), slog.String("commit", meta.Commit))
 	}
 	p.assuming = false
 	return nil
+}
+
+// vouchedAndGone is an error where what is live was accepted, by the attestation of this
+// environment's reconcilers, and the branch does not have it: somebody took it off the
+// branch. An instance that knew it would say that history was rewritten, and so must one
+// that does not, or a takeover at that moment would put it back. A maintainer's statement
+// about history lets it go on.
+func (r *Reconciler) vouchedAndGone(ctx context.Context, meta redisstore.Meta) error {
+	last, _ := r.history.last()
+	if r.cfg.Key == nil || last.Digest == meta.Digest || !r.vouchedFor(meta) || r.statementWaits() {
+		return nil
+	}
+	commits, err := r.cfg.Repo.Walk(ctx, r.checked(), r.source.head, r.paths())
+	if err != nil {
+		return fmt.Errorf("looking for generation %d on the branch: %w", meta.Generation, err)
+	}
+	for _, commit := range commits {
+		c, err := r.load(ctx, commit)
+		if err != nil {
+			return fmt.Errorf("looking for generation %d on the branch: %w", meta.Generation, err)
+		}
+		if signing.NewArtifact(c.src).Digest() == meta.Digest {
+			return nil
+		}
+	}
+	return fmt.Errorf("generation %d is live, a reconciler of this environment attests it, and commit %.12s is not on the branch: nothing is written over it", meta.Generation, meta.Commit)
 }
