@@ -36,6 +36,7 @@ type Settings struct {
 	Namespace string `json:"namespace"`
 
 	Trust                  string `json:"trust"`
+	TrustPath              string `json:"trust_path"` // in the repository
 	TrustedRoot            string `json:"trusted_root"`
 	InsecureAcceptUnsigned bool   `json:"insecure_accept_unsigned"`
 	Key                    string `json:"key"`
@@ -189,7 +190,7 @@ func inherit(own, above Settings) Settings {
 	for _, f := range []struct{ to, from *string }{
 		{&out.Repo, &above.Repo}, {&out.Branch, &above.Branch}, {&out.Path, &above.Path}, {&out.GitUser, &above.GitUser},
 		{&out.SSHKey, &above.SSHKey}, {&out.SSHKeyPasswordEnv, &above.SSHKeyPasswordEnv}, {&out.Namespace, &above.Namespace},
-		{&out.TrustedRoot, &above.TrustedRoot}, {&out.StateDir, &above.StateDir}, {&out.Notaries, &above.Notaries}, {&out.Notify, &above.Notify},
+		{&out.TrustPath, &above.TrustPath}, {&out.TrustedRoot, &above.TrustedRoot}, {&out.StateDir, &above.StateDir}, {&out.Notaries, &above.Notaries}, {&out.Notify, &above.Notify},
 		{&out.Interval, &above.Interval}, {&out.Name, &above.Name},
 	} {
 		*f.to = cmp.Or(*f.to, *f.from)

@@ -16,7 +16,7 @@ const two = `{
   "repo": "git/flags",
   "redis_env": "FLAGS_REDIS_URL",
   "state_dir": "state",
-  "trust": "trust.json",
+  "trust": "trust.json", "trust_path": "none",
   "interval": "30s",
   "environments": {
     "staging": { "path": "specs/staging.json", "namespace": "flags:staging", "redis": "redis://localhost", "ledger": "off" },
@@ -47,6 +47,7 @@ func TestInheritance(t *testing.T) {
 		{"namespace of staging", staging.Namespace, "flags:staging:"},
 		{"state of staging", staging.StateDir, filepath.Join("conf", "state", "staging")},
 		{"ledger of staging", staging.Ledger, "off"},
+		{"trust path of staging, which is no file here", staging.TrustPath, "none"},
 		{"trust of staging", staging.Trust, filepath.Join("conf", "trust.json")},
 		{"interval of staging", staging.Every.String(), (30 * time.Second).String()},
 		{"shared clones", f.StateDir, filepath.Join("conf", "state")},

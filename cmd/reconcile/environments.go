@@ -34,7 +34,7 @@ func (e *environments) bind(cmd *cobra.Command) {
 
 // described are the flags whose values stand in the file: with --config they are not taken.
 var described = []string{
-	"repo", "branch", "path", "trust", "redis", "namespace", "state-dir", "insecure-accept-unsigned", "accept-cold-start", "name", "key", "trusted-root",
+	"repo", "branch", "path", "trust", "redis", "namespace", "state-dir", "insecure-accept-unsigned", "accept-cold-start", "name", "key", "trust-path", "trusted-root",
 	"git-user", "git-token-file", "ssh-key", "known-hosts", "interval", "ledger", "notary", "notaries", "notify", "console-url", "allow-host",
 }
 
@@ -112,6 +112,7 @@ func (a *app) about(e config.Environment) (*app, error) {
 	s.repo, s.branch, s.path, s.trust = e.Repo, e.Branch, e.Path, e.Trust
 	s.namespace, s.stateDir, s.interval = e.Namespace, e.StateDir, e.Every
 	s.insecure, s.name, s.key, s.coldStart = e.InsecureAcceptUnsigned, e.Name, e.Key, e.AcceptColdStart
+	s.trustPath = e.TrustPath
 	s.trustedRoot, s.gitUser, s.gitTokenFile, s.sshKey, s.knownHosts = e.TrustedRoot, e.GitUser, e.GitTokenFile, e.SSHKey, e.KnownHosts
 	out.receipts.ledger, out.receipts.notaries, out.receipts.notariesFile = e.Ledger, nil, e.Notaries
 	secrets := map[string]string{"RAMPART_GIT_TOKEN": e.GitTokenEnv, "RAMPART_SSH_KEY_PASSWORD": e.SSHKeyPasswordEnv, "RAMPART_KEY_PASSWORD": e.KeyPasswordEnv}
