@@ -83,12 +83,6 @@ func (e *excuses) clockMoved() {
 	e.jumped = time.Now()
 }
 
-func (e *excuses) movedSince(t time.Time) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.jumped.After(t)
-}
-
 // lowering notes a statement that is about to be posted.
 func (e *excuses) lowering(o *trust.Override) {
 	e.mu.Lock()
