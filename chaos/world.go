@@ -311,7 +311,7 @@ func (w *world) command(dir, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, name), args...)
-	cmd.Dir, cmd.Env = dir, cleanEnv(filepath.Join(w.dir, "home"))
+	cmd.Dir, cmd.Env = dir, cleanEnv(filepath.Join(w.dir, "home"), "RAMPART_ADMIN_TOKEN="+adminToken)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
