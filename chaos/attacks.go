@@ -35,11 +35,14 @@ func (p *people) race(n int) error {
 	if err := errors.Join(change(0), <-made); err != nil {
 		return err
 	}
-	first := n % 2
+	first, before := n%2, p.w.oracle.headCommit()
 	if err := p.push(p.clones[first], "alice", false); err != nil {
 		return err
 	}
 	loser := p.clones[1-first]
+	if p.w.oracle.headCommit() == before { // the first had nothing to change, so there is no race
+		return p.push(loser, "alice", false)
+	}
 	ahead, err := p.git(loser, "rev-list", "--count", "FETCH_HEAD..HEAD")
 	if err != nil || ahead == "0" {
 		return err
