@@ -115,6 +115,14 @@ func (s settings) run(ctx context.Context, stdout io.Writer) (err error) {
 	if s.out, err = filepath.Abs(s.out); err != nil {
 		return fmt.Errorf("naming the folder: %w", err)
 	}
+	if _, err := os.Stat(filepath.Join(s.out, "trace.jsonl")); err == nil { // a run before this one
+		if err := tidy(s.out); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(filepath.Join(s.out, "logs")); err != nil {
+			return fmt.Errorf("tidying up: %w", err)
+		}
+	}
 	if err := os.MkdirAll(filepath.Join(s.out, "bin"), 0o755); err != nil {
 		return fmt.Errorf("making a folder: %w", err)
 	}
@@ -236,10 +244,16 @@ func (s settings) conclude(w *world, res result, stdout io.Writer) error {
 		return errBroken
 	}
 	if !s.keep { // the trace stays
-		for _, d := range []string{"bin", "git", "redis", "home", "clocks", "state-a", "state-b", "state-b-kept", "keys"} {
-			if err := os.RemoveAll(filepath.Join(s.out, d)); err != nil {
-				return fmt.Errorf("tidying up: %w", err)
-			}
+		return tidy(s.out)
+	}
+	return nil
+}
+
+// tidy removes what a run leaves beside its trace and logs.
+func tidy(out string) error {
+	for _, d := range []string{"bin", "git", "redis", "home", "clocks", "state-a", "state-b", "state-a-kept", "state-b-kept", "keys", "notary.jsonl"} {
+		if err := os.RemoveAll(filepath.Join(out, d)); err != nil {
+			return fmt.Errorf("tidying up: %w", err)
 		}
 	}
 	return nil
