@@ -16,6 +16,7 @@ const module = "github.com/rampart-flags/rampart"
 var mayImport = map[string][]string{
 	"schema":                      {},
 	"internal/cli":                {},
+	"internal/wholefile":          {},
 	"flags":                       {"schema"},
 	"config":                      {"schema"},
 	"signing":                     {},
@@ -29,14 +30,14 @@ var mayImport = map[string][]string{
 	"gitrepo":                     {},
 	"gitrepo/forge":               {},
 	"redisstore":                  {"flags", "schema"},
-	"receipt":                     {"signing", "schema"},
-	"reconciler":                  {"schema", "flags", "signing", "trust", "gitrepo", "redisstore", "receipt", "pii"},
+	"receipt":                     {"signing", "schema", "internal/wholefile"},
+	"reconciler":                  {"schema", "flags", "signing", "trust", "gitrepo", "redisstore", "receipt", "pii", "internal/wholefile"},
 	"client":                      {"flags", "redisstore", "signing", "trust", "schema"},
 	"client/clienttest":           {"client", "flags", "redisstore", "signing", "trust", "schema"},
 	"client/openfeature":          {"client", "flags", "redisstore", "signing", "trust", "schema"},
 	"ofrep":                       {"flags", "schema"},
-	"notify":                      {"reconciler", "receipt", "flags", "schema", "signing", "trust", "gitrepo", "redisstore", "pii"},
-	"console":                     {"reconciler", "receipt", "flags", "schema", "signing", "trust", "gitrepo", "redisstore", "pii"},
+	"notify":                      {"reconciler", "receipt", "flags", "schema", "signing", "trust", "gitrepo", "redisstore", "pii", "internal/wholefile"},
+	"console":                     {"reconciler", "receipt", "flags", "schema", "signing", "trust", "gitrepo", "redisstore", "pii", "internal/wholefile"},
 }
 
 // separatePowers: who proposes cannot write the store, who applies cannot decide, and who only evaluates

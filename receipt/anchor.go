@@ -20,6 +20,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/transparency-dev/formats/log"
+
+	"github.com/rampart-flags/rampart/internal/wholefile"
 )
 
 // AnchorFormat is the form of what a notary is sent, and of the proof that is kept.
@@ -277,7 +279,7 @@ func (a *Anchors) once(ctx context.Context, s *slot) (sent bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("encoding a proof: %w", err)
 	}
-	if err := writeFile(filepath.Join(s.dir, fmt.Sprintf("%020d.json", cp.Size)), append(data, '\n'), 0o600); err != nil {
+	if err := wholefile.Write(filepath.Join(s.dir, fmt.Sprintf("%020d.json", cp.Size)), append(data, '\n'), 0o600); err != nil {
 		return false, fmt.Errorf("keeping the proof of %s: %w", s.witness.Name(), err)
 	}
 	// What the notary has confirmed is recorded even when we are told to stop by now.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/rampart-flags/rampart/internal/wholefile"
 )
 
 // ErrBehindLog says that the journal holds fewer records than the Merkle log has leaves: acknowledged receipts
@@ -293,7 +295,7 @@ func loadKey(dir, origin string) (note.Signer, string, error) {
 		if err != nil {
 			return nil, "", fmt.Errorf("making the ledger's key: %w", err)
 		}
-		if err := errors.Join(writeFile(path+".pub", []byte(vkey+"\n"), 0o644), writeFile(path, []byte(skey+"\n"), 0o600)); err != nil {
+		if err := errors.Join(wholefile.Write(path+".pub", []byte(vkey+"\n"), 0o644), wholefile.Write(path, []byte(skey+"\n"), 0o600)); err != nil {
 			return nil, "", fmt.Errorf("keeping the ledger's key: %w", err)
 		}
 		secret = []byte(skey)

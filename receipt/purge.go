@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/rampart-flags/rampart/internal/wholefile"
 )
 
 // PurgeOptions say what may go.
@@ -98,7 +100,7 @@ func purgeSegment(path string, first uint64, opt PurgeOptions, done *Purged) err
 	if opt.DryRun {
 		return nil
 	}
-	if err := writeFile(path, out, 0o600); err != nil {
+	if err := wholefile.Write(path, out, 0o600); err != nil {
 		return fmt.Errorf("purging %s: %w", path, err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/signing"
 )
 
@@ -217,36 +218,7 @@ func (f *folder) saveCursor(c cursor) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", cursorName, err)
 	}
-	return writeFile(filepath.Join(f.dir, cursorName), append(src, '\n'))
-}
-
-// writeFile replaces a file as a whole: written beside it, fsynced, renamed, and the
-// folder fsynced. A reader sees the old or the new content.
-func writeFile(path string, content []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			tmp.Close()
-			os.Remove(tmp.Name())
-			err = fmt.Errorf("writing %s: %w", path, err)
-		}
-	}()
-	if _, err = tmp.Write(content); err != nil {
-		return err
-	}
-	if err = tmp.Sync(); err != nil {
-		return err
-	}
-	if err = tmp.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return wholefile.Write(filepath.Join(f.dir, cursorName), append(src, '\n'), 0o600)
 }
 
 func syncDir(dir string) error {
@@ -274,10 +246,10 @@ func (f *folder) keepSpec(digest string, src []byte, bundles []signing.NamedBund
 		return fmt.Errorf("encoding bundles: %w", err)
 	}
 	path := specFile(f.dir, digest)
-	if err := writeFile(path+".bundles", encoded); err != nil {
+	if err := wholefile.Write(path+".bundles", encoded, 0o600); err != nil {
 		return err
 	}
-	if err := writeFile(path, src); err != nil {
+	if err := wholefile.Write(path, src, 0o600); err != nil {
 		return err
 	}
 	others, err := os.ReadDir(filepath.Dir(path))

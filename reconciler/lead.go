@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/redisstore"
 )
 
@@ -84,7 +85,7 @@ func openOwner(dir string) (string, error) {
 		return "", fmt.Errorf("reading %s: %w", ownerName, err)
 	}
 	id := strings.ToLower(rand.Text())
-	if err := writeFile(path, []byte(id+"\n")); err != nil {
+	if err := wholefile.Write(path, []byte(id+"\n"), 0o600); err != nil {
 		return "", err
 	}
 	return id, nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/redisstore"
 )
 
@@ -54,7 +55,7 @@ func resume(dir string, now time.Time) error {
 	if err == nil {
 		var src []byte
 		if src, err = json.Marshal(said{Resumed: now.UTC()}); err == nil {
-			err = writeFile(filepath.Join(dir, resumedName), append(src, '\n'))
+			err = wholefile.Write(filepath.Join(dir, resumedName), append(src, '\n'), 0o600)
 		}
 	}
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/trust"
 )
 
@@ -119,7 +120,7 @@ func (r *Reconciler) saveOverrides() {
 	maps.DeleteFunc(o.used, func(_ string, end time.Time) bool { return r.now().After(end.Add(usedFor)) })
 	src, err := json.Marshal(overridesFile{Format: overridesFormat, In: o.in, Used: o.used})
 	if err == nil {
-		err = writeFile(filepath.Join(r.cfg.Dir, overridesName), append(src, '\n'))
+		err = wholefile.Write(filepath.Join(r.cfg.Dir, overridesName), append(src, '\n'), 0o600)
 	}
 	if o.unsaved = err != nil; o.unsaved {
 		r.log.Error("keeping the overrides; trying again at the next pass", slog.Any("error", err))
@@ -316,7 +317,7 @@ func DropOverride(dir string, src []byte) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("leaving the statement: %w", err)
 	}
-	if err := writeFile(filepath.Join(folder, o.ID+".json"), src); err != nil {
+	if err := wholefile.Write(filepath.Join(folder, o.ID+".json"), src, 0o600); err != nil {
 		return fmt.Errorf("leaving the statement: %w", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/trust"
 )
 
@@ -89,7 +90,7 @@ func (r *Reconciler) takePolicy(ctx context.Context, next *regime) error {
 	}
 	src, err := json.MarshalIndent(a, "", "  ")
 	if err == nil {
-		err = writeFile(filepath.Join(r.folder.dir, policyName), append(src, '\n'))
+		err = wholefile.Write(filepath.Join(r.folder.dir, policyName), append(src, '\n'), 0o600)
 	}
 	if err != nil {
 		e.Outcome, e.Code, e.Error = OutcomeFailed, StateUnwritable, err.Error()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/internal/wholefile"
 )
 
 // prehistory is what the branch held before the first generation in the state folder.
@@ -75,7 +76,7 @@ func (r *Reconciler) prehistoryOf(ctx context.Context, first string) (*prehistor
 	}
 	src, err := json.Marshal(p)
 	if err == nil {
-		err = writeFile(path, src)
+		err = wholefile.Write(path, src, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keeping what was learned: %w", err)

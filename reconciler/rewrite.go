@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/rampart-flags/rampart/gitrepo"
+	"github.com/rampart-flags/rampart/internal/wholefile"
 	"github.com/rampart-flags/rampart/trust"
 )
 
@@ -36,7 +37,7 @@ func AcceptHistory(dir string, sealed []byte) error {
 	if _, err := trust.ParseAcceptHistory(statementName, s.Statement); err != nil {
 		return fmt.Errorf("accepting a history: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, statementName), sealed); err != nil {
+	if err := wholefile.Write(filepath.Join(dir, statementName), sealed, 0o600); err != nil {
 		return fmt.Errorf("accepting a history: %w", err)
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/rampart-flags/rampart/internal/wholefile"
 )
 
 // KindSuspension is the kind of events about a person who told the reconciler to take
@@ -66,7 +68,7 @@ func suspend(dir string, s *Suspension, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("suspending: %w", err)
 	}
-	if err := writeFile(path, append(src, '\n')); err != nil {
+	if err := wholefile.Write(path, append(src, '\n'), 0o600); err != nil {
 		return fmt.Errorf("suspending: %w", err)
 	}
 	return nil

@@ -30,13 +30,13 @@ func Need(t testing.TB, programs ...string) {
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("this test needs %s, and CI=true allows no skips", list)
 	}
-	noteSkip(t, list)
+	noteSkip(t, "no "+list+" on the PATH")
 	t.Skipf("this test needs %s, not found on the PATH", list)
 }
 
 // noteSkip adds a line to the file that RAMPART_TEST_SKIPS names, which
 // "make test" shows at its end: a skip that nobody sees is a hole.
-func noteSkip(t testing.TB, list string) {
+func noteSkip(t testing.TB, why string) {
 	path := os.Getenv("RAMPART_TEST_SKIPS")
 	if path == "" {
 		return
@@ -47,5 +47,5 @@ func noteSkip(t testing.TB, list string) {
 		return
 	}
 	defer f.Close()
-	fmt.Fprintf(f, "%s: no %s on the PATH\n", t.Name(), list)
+	fmt.Fprintf(f, "%s: %s\n", t.Name(), why)
 }
