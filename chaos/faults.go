@@ -189,6 +189,7 @@ func (s *storm) again(p *process) error {
 			return nil
 		}
 		p.kill()
+		time.Sleep(time.Second)
 	}
 	return err
 }

@@ -31,6 +31,7 @@ type process struct {
 	stopped bool // by SIGSTOP
 	starts  int
 	since   time.Time
+	served  bool     // it was up in this life: one that cannot start, on a full disk say, is started again
 	exits   []string // ends that nobody asked for
 	wanted  bool     // somebody asked for the end
 }
@@ -43,7 +44,13 @@ func (p *process) start() error {
 	if err != nil || p.up == nil {
 		return err
 	}
-	return eventually(30*time.Second, "the start of "+p.name, p.up)
+	err = eventually(30*time.Second, "the start of "+p.name, func() bool { return p.up() || !p.alive() })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.served = err == nil && p.running(); !p.served && err == nil {
+		err = fmt.Errorf("%s ended at its start", p.name)
+	}
+	return err
 }
 
 // launch is start without waiting. The lock is held.
@@ -62,12 +69,12 @@ func (p *process) launch() error {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	done := make(chan struct{})
-	p.cmd, p.done, p.stopped, p.wanted, p.since = cmd, done, false, false, time.Now()
+	p.cmd, p.done, p.stopped, p.wanted, p.served, p.since = cmd, done, false, false, false, time.Now()
 	p.starts++
 	go func() {
 		err := cmd.Wait()
 		p.mu.Lock()
-		if p.cmd == cmd && !p.wanted {
+		if p.cmd == cmd && !p.wanted && p.served {
 			p.exits = append(p.exits, fmt.Sprintf("%s start %d ended by itself: %v", p.name, p.starts, err))
 		}
 		p.mu.Unlock()
