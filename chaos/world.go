@@ -252,7 +252,7 @@ func (w *world) startReconciler(name string) error {
 	p := w.add(name, []string{"RAMPART_ADMIN_TOKEN=" + adminToken}, func() bool { return w.healthy(name) }, func() (string, []string) {
 		return filepath.Join(w.bin, "reconcile"), []string{"run", "--name", name, "--repo", "http://" + via[0] + "/flags.git", "--trust", filepath.Join(w.dir, "trust.json"),
 			"--redis", "redis://" + via[1], "--namespace", namespace, "--state-dir", state, "--interval", interval.String(), "--lease", lease.String(),
-			"--listen", strings.TrimPrefix(w.url[name], "http://"), "--key", w.keys["reconciler"].file, "--notaries", file}
+			"--listen", strings.TrimPrefix(w.url[name], "http://"), "--attest-key", w.keys["reconciler"].file, "--notaries", file}
 	})
 	return p.start()
 }

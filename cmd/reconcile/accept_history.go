@@ -18,7 +18,7 @@ import (
 	"github.com/rampart-flags/rampart/trust"
 )
 
-type acceptSettings struct{ reason, file string }
+type acceptSettings struct{ reason, file, key string }
 
 func acceptHistoryCommand(a *app) *cobra.Command {
 	var s acceptSettings
@@ -41,8 +41,9 @@ COMMIT is a full hash, or the beginning (seven digits or more) of where the bran
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.acceptHistory(cmd.Context(), args, s) },
 	}
+	cmd.Flags().StringVar(&s.key, "key", "", "the maintainer's private key, a `FILE`")
 	a.bind(cmd)
-	cmd.Flags().Lookup("key").Usage = "the maintainer's private key, a `FILE`"
+	_ = cmd.Flags().MarkHidden("attest-key") // it vouches for nothing
 	cmd.Flags().StringVar(&s.reason, "reason", "", "why: `TEXT` that stays with the record")
 	cmd.Flags().StringVar(&s.file, "statement", "", "keep the statement in this `FILE`, for several to sign")
 	cli.NoEnv(cmd, "reason", "statement")
@@ -50,7 +51,7 @@ COMMIT is a full hash, or the beginning (seven digits or more) of where the bran
 }
 
 func (a *app) acceptHistory(ctx context.Context, args []string, s acceptSettings) error {
-	signer, err := a.signer()
+	signer, err := a.signer(s.key)
 	if err != nil {
 		return err
 	}

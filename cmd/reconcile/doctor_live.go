@@ -153,7 +153,7 @@ func (d *doctor) plan(ctx context.Context) (*reconciler.Plan, error) {
 		return nil, fmt.Errorf("copying the state folder: %w", err)
 	}
 	a := *d.a
-	a.stateDir, a.writes, a.key = dir, false, ""
+	a.stateDir, a.writes, a.attestKey = dir, false, ""
 	o, err := a.open(ctx, slog.New(slog.DiscardHandler), silent{}, nil)
 	if err != nil {
 		return nil, err

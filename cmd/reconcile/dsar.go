@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 )
 
 func dsarCommand(a *app) *cobra.Command {
-	var out string
+	var out, key string
 	var tenants []string
 	var s ledgerSettings
 	cmd := &cobra.Command{
@@ -32,13 +33,13 @@ for it. manifest.json lists every file with its digest and is signed with --key;
 
   cosign verify-blob --key KEY.pub --bundle manifest.json.sigstore.json --insecure-ignore-tlog manifest.json
 
-It asks the reconciler that runs on the state folder (GET /audit/dsar, signed with that one's key), and reads the
+It asks the reconciler that runs on the state folder (GET /audit/dsar, signed with that one's --attest-key), and reads the
 state folder and the repository itself where none runs. Nothing is changed.`,
 		Example: `  reconcile dsar user-123 --key cosign.key --out user-123.zip --repo https://git.example/flags --trust trust.json
   reconcile dsar user-123 --state-dir /var/lib/rampart --out user-123`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			archive, err := a.dsar(cmd.Context(), s, args[0], tenants)
+			archive, err := a.dsar(cmd.Context(), s, key, args[0], tenants)
 			if err != nil {
 				return err
 			}
@@ -52,8 +53,9 @@ state folder and the repository itself where none runs. Nothing is changed.`,
 			return nil
 		},
 	}
-	a.bind(cmd)
 	f := cmd.Flags()
+	f.StringVar(&key, "key", "", "the private key to sign the manifest with, a `FILE` (default: that of --attest-key)")
+	a.bind(cmd)
 	f.StringVar(&out, "out", "", "write a zip to `PATH`, or the files into a new folder when it does not end in .zip")
 	f.StringSliceVar(&tenants, "tenant", nil, "also say what flags decide for the subject under this `TENANT`")
 	f.StringVar(&s.ledger, "ledger", "", "the ledger's `DIR` (default: ledger in the state folder)")
@@ -61,7 +63,7 @@ state folder and the repository itself where none runs. Nothing is changed.`,
 }
 
 // dsar returns a zip: from the reconciler that runs, or made here.
-func (a *app) dsar(ctx context.Context, s ledgerSettings, subject string, tenants []string) ([]byte, error) {
+func (a *app) dsar(ctx context.Context, s ledgerSettings, keyFile, subject string, tenants []string) ([]byte, error) {
 	dir, err := a.stateFolder(a.env)
 	if err != nil {
 		return nil, err
@@ -70,7 +72,7 @@ func (a *app) dsar(ctx context.Context, s ledgerSettings, subject string, tenant
 	if !errors.Is(err, errNoneRuns) {
 		return archive, err
 	}
-	key, err := a.signer()
+	key, err := a.signer(cmp.Or(keyFile, a.attestKey))
 	if err != nil {
 		return nil, err
 	}
@@ -139,9 +141,9 @@ func serveDSAR(a *app, o *opened) http.HandlerFunc {
 			bad(w, "subject required, of at most 256 bytes")
 			return
 		}
-		key, err := a.signer()
+		key, err := a.signer(a.attestKey)
 		if err == nil && key == nil {
-			err = errors.New("this reconciler has no key to sign with: run it with --key")
+			err = errors.New("this reconciler has no key to sign with: run it with --attest-key")
 		}
 		if err != nil {
 			answer(w, http.StatusNotImplemented, map[string]string{"error": err.Error()})

@@ -34,15 +34,15 @@ func (e *environments) bind(cmd *cobra.Command) {
 
 // described are the flags whose values stand in the file: with --config they are not taken.
 var described = []string{
-	"repo", "branch", "path", "trust", "redis", "namespace", "state-dir", "insecure-accept-unsigned", "accept-cold-start", "name", "key", "trust-path", "trusted-root",
+	"repo", "branch", "path", "trust", "redis", "namespace", "state-dir", "insecure-accept-unsigned", "accept-cold-start", "name", "attest-key", "key", "trust-path", "trusted-root",
 	"git-user", "git-token-file", "ssh-key", "known-hosts", "interval", "ledger", "notary", "notaries", "notify", "console-url", "allow-host",
 }
 
 // read reads the file, and refuses flags on the command line that it would overrule. What comes from variables is passed over:
-// a REDIS_URL in a container may mean somebody else.
-func (e *environments) read(args []string) (*config.File, error) {
+// a REDIS_URL in a container may mean somebody else. Flags in except are the command's own.
+func (e *environments) read(args []string, except ...string) (*config.File, error) {
 	for _, arg := range args {
-		if name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "="); strings.HasPrefix(arg, "--") && slices.Contains(described, name) {
+		if name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "="); strings.HasPrefix(arg, "--") && slices.Contains(described, name) && !slices.Contains(except, name) {
 			return nil, cli.Exit(cli.ExitUsage, cli.Hint(fmt.Errorf("--%s and --config exclude each other", name), "say it in %s", e.file))
 		}
 	}
@@ -81,14 +81,18 @@ func (e *environments) one(f *config.File) (config.Environment, error) {
 }
 
 // pick makes the flags of a command about one environment say what the file says of it.
-func (a *app) pick(*cobra.Command, []string) error {
+func (a *app) pick(cmd *cobra.Command, _ []string) error {
 	if a.environments.file == "" {
 		if a.environments.name != "" && slices.ContainsFunc(a.env.Args, func(arg string) bool { return strings.HasPrefix(arg, "--environment") }) {
 			return cli.Exit(cli.ExitUsage, cli.Hint(errors.New("--environment needs --config"), "set --config rampart.json"))
 		}
 		return nil
 	}
-	f, err := a.environments.read(a.env.Args)
+	var own []string
+	if key := cmd.Flags().Lookup("key"); key != nil && !key.Hidden { // with which a person signs
+		own = append(own, "key")
+	}
+	f, err := a.environments.read(a.env.Args, own...)
 	if err != nil {
 		return err
 	}
@@ -111,7 +115,7 @@ func (a *app) about(e config.Environment) (*app, error) {
 	s := &out.settings
 	s.repo, s.branch, s.path, s.trust = e.Repo, e.Branch, e.Path, e.Trust
 	s.namespace, s.stateDir, s.interval = e.Namespace, e.StateDir, e.Every
-	s.insecure, s.name, s.key, s.coldStart = e.InsecureAcceptUnsigned, e.Name, e.Key, e.AcceptColdStart
+	s.insecure, s.name, s.attestKey, s.coldStart = e.InsecureAcceptUnsigned, e.Name, e.Key, e.AcceptColdStart
 	s.trustPath = e.TrustPath
 	s.trustedRoot, s.gitUser, s.gitTokenFile, s.sshKey, s.knownHosts = e.TrustedRoot, e.GitUser, e.GitTokenFile, e.SSHKey, e.KnownHosts
 	out.receipts.ledger, out.receipts.notaries, out.receipts.notariesFile = e.Ledger, nil, e.Notaries

@@ -210,7 +210,7 @@ itself: keep the key elsewhere and give it.`,
 	}
 	r.bind(cmd)
 	cmd.Flags().StringVar(&key, "key", "", "the log's public `KEY`, as key.pub has it")
-	cli.NoEnv(cmd, "key") // RAMPART_KEY is the reconciler's private key
+	cli.NoEnv(cmd, "key") // RAMPART_KEY is somebody's private key
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "the public `KEY` of a C2SP witness whose cosignatures must be there; may be repeated")
 	cmd.Flags().StringVar(&trustedRoot, "trusted-root", "", "the trusted root, a `FILE`, with a Rekor log whose entries must be there")
 	return cmd

@@ -33,7 +33,7 @@ type settings struct {
 	json, debug                bool
 	writes                     bool // the command changes what is live, and leaves receipts
 	insecure                   bool
-	name, key, coldStart       string
+	name, attestKey, coldStart string
 	trustedRoot, trustPath     string
 	gitUser, gitTokenFile      string
 	sshKey                     string
@@ -62,7 +62,12 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.BoolVar(&s.insecure, "insecure-accept-unsigned", false, "accept specs that nobody signed, in place of --trust: for local trials only")
 	f.StringVar(&s.coldStart, "accept-cold-start", "", "a `COMMIT` that a start without state may begin from although it changes live entries")
 	f.StringVar(&s.name, "name", "", "this instance's `NAME` in meta and status (default: the host's)")
-	f.StringVar(&s.key, "key", "", "a private key's `FILE` to vouch with for what is live (meta's attestation)")
+	f.StringVar(&s.attestKey, "attest-key", "", "a private key's `FILE` to vouch with for what is live (meta's attestation)")
+	if f.Lookup("key") == nil { // else the command's own, with which a person signs
+		f.StringVar(&s.attestKey, "key", "", "the older name of --attest-key")
+		_ = f.MarkHidden("key")
+		cli.NoEnv(cmd, "key") // RAMPART_KEY is a person's key: nobody vouches with it by accident
+	}
 	f.StringVar(&s.trustedRoot, "trusted-root", "", "the `FILE` that says which sigstore to believe for keyless signers (cosign trusted-root create)")
 	f.StringVar(&s.gitUser, "git-user", "", "the user `NAME` for the repository")
 	f.StringVar(&s.gitTokenFile, "git-token-file", "", "a `FILE` that holds the token for https:// (or $RAMPART_GIT_TOKEN does)")
@@ -166,7 +171,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 	if o.dir, err = a.stateFolder(a.env); err != nil {
 		return nil, err
 	}
-	key, err := a.signer()
+	key, err := a.signer(a.attestKey)
 	if err != nil {
 		return nil, err
 	}
@@ -265,14 +270,14 @@ func (a *app) verification() (verify signing.Options, name string, err error) {
 	return signing.Options{Keyless: v.Check}, "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
-// signer opens the key to vouch with, nil where none is set.
-func (a *app) signer() (*signing.Signer, error) {
-	if a.key == "" {
+// signer opens the private key in file, nil where none is named.
+func (a *app) signer(file string) (*signing.Signer, error) {
+	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(a.key)
+	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the key to vouch with: %w", err)
+		return nil, fmt.Errorf("reading the private key: %w", err)
 	}
 	return signing.LoadSigner(pem, func() ([]byte, error) {
 		for _, name := range []string{"RAMPART_KEY_PASSWORD", "COSIGN_PASSWORD"} {
