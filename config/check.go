@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rampart-flags/rampart/schema"
 )
@@ -62,12 +63,15 @@ func count(values ...string) int {
 	return n
 }
 
-// hasPassword says whether an address, or one of several with commas, holds a password.
+// hasPassword says whether an address, or one of several, holds a password. The second of several needs no scheme.
 func hasPassword(address string) bool {
-	for part := range strings.SplitSeq(address, ",") {
+	if !strings.Contains(address, "://") {
+		return false
+	}
+	for part := range strings.FieldsFuncSeq(address, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
 		_, rest, found := strings.Cut(part, "://")
 		if !found {
-			continue
+			rest = part
 		}
 		host, query, _ := strings.Cut(rest, "?")
 		if login, _, found := cutLast(host, "@"); found {

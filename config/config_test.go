@@ -75,6 +75,8 @@ func TestRefused(t *testing.T) {
 		"no state":           {`{"version":1,"environments":{"a":{"repo":"/r","redis":"redis://h","trust":"t"}}}`, `no state folder is given`},
 		"password":           {`{"version":1,"environments":{"a":{"repo":"/r","redis":"redis://u:geheim@h","trust":"t","state_dir":"/s"}}}`, `f:1:55: /environments/a/redis: the address of Redis holds a password`},
 		"sentinel password":  {`{"version":1,"environments":{"a":{"repo":"/r","redis":"sentinel://u:geheim@master@h","trust":"t","state_dir":"/s"}}}`, `holds a password`},
+		"node's password":    {`{"version":1,"environments":{"a":{"repo":"/r","redis":"redis://n1:7000,u:geheim@n2:7000","trust":"t","state_dir":"/s"}}}`, `holds a password`},
+		"node's, by space":   {`{"version":1,"environments":{"a":{"repo":"/r","redis":"redis://n1:7000 :geheim@n2:7000","trust":"t","state_dir":"/s"}}}`, `holds a password`},
 		"inherited password": {`{"version":1,"redis":"redis://:geheim@h","environments":{"a":{"repo":"/r","trust":"t","state_dir":"/s"}}}`, `f:1:22: /redis: the address of Redis`},
 		"repo token":         {`{"version":1,"environments":{"a":{"repo":"https://x:geheim@h/r","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `f:1:42: /environments/a/repo`},
 		"interval":           {`{"version":1,"environments":{"a":{` + base + `,"interval":"1ms"}}}`, `at least 100ms`},

@@ -42,7 +42,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, q *question) int 
 	out = append(out, live.tail[:len(live.tail)-1]...)
 	if h.streams.most > 0 {
 		out = append(out, `,"eventStreams":[{"type":"sse","endpoint":{"requestUri":`...)
-		out = appendString(out, streamURI(q.access.Token))
+		out = appendString(out, h.o.Base+streamURI(q.access.Token))
 		out = append(out, `},"inactivityDelaySec":120}]`...)
 	}
 	q.out = append(out, '}')

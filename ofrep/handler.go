@@ -72,6 +72,10 @@ type Options struct {
 	Rate float64
 	// MaxBody is the size of a request in bytes. 0 means 64 KiB.
 	MaxBody int64
+	// Base is what stands before the handler's paths where clients find it, such as
+	// "/environments/prod": a browser takes the address of the event stream from the
+	// root of the host. Empty where nothing does.
+	Base string
 	// MaxStreams is how many event streams may be open. 0 means 10,000; below 0 there
 	// are none, and answers do not mention them.
 	MaxStreams int

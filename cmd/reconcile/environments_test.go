@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -129,6 +130,32 @@ func (h *herd) get(path string) (int, string) {
 		h.t.Fatal(err)
 	}
 	return res.StatusCode, string(body)
+}
+
+// evaluated is the answer to a question about all features of an environment.
+func (h *herd) evaluated(environment string) string {
+	h.t.Helper()
+	res, err := http.Post("http://"+h.serves+"/environments/"+environment+"/ofrep/v1/evaluate/flags", "application/json", strings.NewReader(`{}`))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// begun is the status of an answer whose body need not end.
+func (h *herd) begun(path string) int {
+	h.t.Helper()
+	res, err := http.Get("http://" + h.serves + path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
 }
 
 // passes are those of all environments together.
@@ -291,6 +318,13 @@ func TestTroubleStaysAtHome(t *testing.T) {
 	}
 	if strings.Contains(body, `"environment":"good"`) {
 		t.Errorf("readyz names the good one: %s", body)
+	}
+	stream := regexp.MustCompile(`"requestUri":"([^"]+)"`).FindStringSubmatch(h.evaluated("good"))
+	if stream == nil || h.begun(stream[1]) != http.StatusOK {
+		t.Errorf("a browser does not find the event stream: %v", stream)
+	}
+	if code, body := h.get("/environments/good//api/v1/status?x=1"); code != http.StatusOK || !strings.HasPrefix(body, `{"format":"status/v1"`) {
+		t.Errorf("a slash too many led out of the environment: %d %s", code, body)
 	}
 	// What was damaged is mended, and taken up without a restart.
 	if err := os.RemoveAll(damaged); err != nil {

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -66,6 +67,11 @@ func (f *fleet) environment(w http.ResponseWriter, r *http.Request, rest string)
 		http.Redirect(w, r, environmentBase(name)+"/", http.StatusPermanentRedirect)
 		return
 	}
+	// Cleaned here: below, the prefix is off, and the redirect that mends a path would lead out of the environment.
+	if is := r.URL.EscapedPath(); is != cleanPath(is) {
+		http.Redirect(w, r, (&url.URL{RawPath: cleanPath(is), Path: cleanPath(r.URL.Path), RawQuery: r.URL.RawQuery}).String(), http.StatusTemporaryRedirect)
+		return
+	}
 	s := m.site()
 	if s == nil || s.handler == nil {
 		w.Header().Set("Retry-After", "5")
@@ -73,6 +79,15 @@ func (f *fleet) environment(w http.ResponseWriter, r *http.Request, rest string)
 		return
 	}
 	http.StripPrefix("/environments/"+name, s.handler).ServeHTTP(w, r)
+}
+
+// cleanPath is path.Clean that keeps the last slash.
+func cleanPath(p string) string {
+	out := path.Clean(p)
+	if strings.HasSuffix(p, "/") && out != "/" {
+		out += "/"
+	}
+	return out
 }
 
 // environmentState is an element of /api/v1/status, where a process has many environments.

@@ -26,11 +26,11 @@ type evaluation struct {
 	mu      sync.Mutex       // one compiles, the others take the last view
 }
 
-// newEvaluation serves until ctx ends.
-func newEvaluation(ctx context.Context, live func() *reconciler.Live, defaultTenant string, log *slog.Logger) *evaluation {
+// newEvaluation serves until ctx ends, below base.
+func newEvaluation(ctx context.Context, live func() *reconciler.Live, base, defaultTenant string, log *slog.Logger) *evaluation {
 	e := &evaluation{ctx: ctx, live: live, log: log}
 	e.view.Store(&ofrep.View{})
-	e.handler = ofrep.New(ofrep.Options{View: func() ofrep.View { return *e.view.Load() }, DefaultTenant: defaultTenant, Log: log})
+	e.handler = ofrep.New(ofrep.Options{View: func() ofrep.View { return *e.view.Load() }, Base: base, DefaultTenant: defaultTenant, Log: log})
 	return e
 }
 

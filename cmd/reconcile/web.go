@@ -180,7 +180,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 	if err != nil {
 		return nil, nil, err
 	}
-	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, a.env.Getenv("DEFAULT_TENANT"), log))
+	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, w.base, a.env.Getenv("DEFAULT_TENANT"), log))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"ok": true})
 	})
