@@ -182,3 +182,24 @@ func TestFollowerTakesThePolicyOver(t *testing.T) {
 	b.wantRole(RoleFollower, 2)
 	b.wantLive(2, "receipts", "20")
 }
+
+// A flushed Redis has forgotten who leads. What a person asks the leader in that moment is carried out all the same.
+func TestCommandsRightAfterAFlush(t *testing.T) {
+	a, _ := pair(t, withBrake)
+	ctx := context.Background()
+	a.release("flags-v1", "receipts", 50)
+	a.pass()
+	a.Redis.CLI("FLUSHALL")
+	if err := a.r.Suspend(ctx, &Suspension{Reason: "migration"}); err != nil {
+		t.Errorf("suspending: %v", err)
+	}
+	a.wantRole(RoleLeader, 1)
+	a.Redis.CLI("FLUSHALL")
+	if _, err := a.r.Override(ctx, a.seal([]trust.OverrideItem{{Feature: "receipts"}}, "bob")); err != nil {
+		t.Errorf("overriding: %v", err)
+	}
+	a.pass()
+	if s := a.wantRole(RoleLeader, 1); s.Suspended == nil || len(a.r.Live().Overrides) != 1 {
+		t.Errorf("a says %+v, with %+v", s.Suspended, a.r.Live())
+	}
+}

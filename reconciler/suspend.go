@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rampart-flags/rampart/internal/wholefile"
+	"github.com/rampart-flags/rampart/redisstore"
 )
 
 // KindSuspension is the kind of events about a person who told the reconciler to take
@@ -119,7 +120,13 @@ func (r *Reconciler) Suspend(ctx context.Context, s *Suspension) error {
 	if err := suspend(r.cfg.Dir, s, r.now()); err != nil {
 		return err
 	}
-	if err := r.shareSuspension(ctx, s); err != nil {
+	err := r.shareSuspension(ctx, s)
+	if errors.Is(err, redisstore.ErrConflict) && errors.Is(r.contested(ctx), ErrNotLeader) { // a flushed Redis forgets who leads
+		if err = r.seize(ctx); err == nil {
+			err = r.shareSuspension(ctx, s)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	r.suspension(ctx, s)

@@ -2,6 +2,7 @@ package trust_test
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,6 +20,13 @@ func TestDocumentedExamples(t *testing.T) {
 		`{"format":"override/v1"`:       func(b []byte) error { _, err := trust.ParseOverride("override.json", b); return err },
 		`{"format":"accept-history/v1"`: func(b []byte) error { _, err := trust.ParseAcceptHistory("statement.json", b); return err },
 		`{"format":"sealed/v1"`:         func(b []byte) error { _, err := trust.ParseSealed("sealed.json", b); return err },
+		`{"format":"ramp-evidence/v1"`: func(b []byte) error {
+			proof, err := trust.ParseEvidence("evidence.json", b, "prod")
+			if err == nil && len(proof.Moves) == 0 {
+				err = errors.New("no moves were read")
+			}
+			return err
+		},
 	}
 	seen := 0
 	for _, page := range []string{"trust.md", "override.md"} {
@@ -46,8 +54,8 @@ func TestDocumentedExamples(t *testing.T) {
 			}
 		}
 	}
-	if seen != 4 {
-		t.Errorf("%d examples were tried, want 4", seen)
+	if seen != 5 {
+		t.Errorf("%d examples were tried, want 5", seen)
 	}
 }
 

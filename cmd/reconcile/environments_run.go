@@ -342,9 +342,7 @@ func (m *member) open(ctx context.Context, a *app) (_ *site, err error) {
 	}
 	s.closing = append(s.closing, closeAll)
 	s.handler = measured(reg, bounded(mux))
-	if err := leaveNote(s.o.dir, m.f.address+w.base); err != nil {
-		return nil, err
-	}
+	leaveNote(m.log, s.o.dir, m.f.address+w.base)
 	s.closing = append(s.closing, func() { forgetNote(s.o.dir) })
 	return s, nil
 }

@@ -61,7 +61,16 @@ func TestFullStateDisk(t *testing.T) {
 		t.Fatalf("a rise went live without a record: %v", err)
 	}
 
+	// One that starts on it looks after what is live.
+	w.stop()
+	disk.Fill()
+	w.start()
+	w.repaired()
+	w.stop()
+
 	disk.Free()
+	w.start()
+	w.serves()
 	w.recovered()
 	flagtest.Eventually(t, "the rise, with a record again", func() bool { return wantLive(w.Stage, "receipts", "60") == nil })
 	w.stop()
@@ -73,6 +82,7 @@ type fullDiskWorld struct {
 	*flagtest.Stage
 	t       *testing.T
 	state   string
+	args    []string
 	address string
 	stop    func()
 }
@@ -80,9 +90,19 @@ type fullDiskWorld struct {
 func newFullDiskWorld(t *testing.T, state string, args ...string) *fullDiskWorld {
 	t.Helper()
 	s := flagtest.NewStage(t, flagtest.Redis(t), `{"roles":{"maintainer":{"signers":["alice"],"may":["*"]},"brake":{"signers":["bob"],"may":["disable"]}}}`)
-	w := &fullDiskWorld{Stage: s, t: t, state: state}
+	w := &fullDiskWorld{Stage: s, t: t, state: state, args: args}
 	w.land("flags-v1", "receipts=50", "search=50")
-	cmd := command(t, s, state, append([]string{"run", "--listen", "127.0.0.1:0", "--interval", "200ms", "--name", "test"}, args...)...)
+	w.start()
+	flagtest.Eventually(t, "the first generation", func() bool { return wantLive(s, "receipts", "50") == nil })
+	w.serves()
+	return w
+}
+
+// start starts the reconciler, until stop.
+func (w *fullDiskWorld) start() {
+	w.t.Helper()
+	t := w.t
+	cmd := command(t, w.Stage, w.state, append([]string{"run", "--listen", "127.0.0.1:0", "--interval", "200ms", "--name", "test"}, w.args...)...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
@@ -102,13 +122,15 @@ func newFullDiskWorld(t *testing.T, state string, args ...string) *fullDiskWorld
 			t.Logf("the reconciler said: %.20000s", said.String())
 		}
 	})
-	flagtest.Eventually(t, "the first generation", func() bool { return wantLive(s, "receipts", "50") == nil })
-	flagtest.Eventually(t, "the address", func() (ok bool) {
+}
+
+func (w *fullDiskWorld) serves() {
+	w.t.Helper()
+	flagtest.Eventually(w.t, "the address", func() (ok bool) {
 		var err error
-		w.address, err = runningAddress(state)
+		w.address, err = runningAddress(w.state)
 		return err == nil
 	})
-	return w
 }
 
 func (w *fullDiskWorld) land(version string, fields ...string) {

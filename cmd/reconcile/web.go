@@ -89,13 +89,11 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 		return nil, err
 	}
 	mux, closeAll, err := w.routes(ctx, log, a, o, reg, reg, guard)
-	if err == nil {
-		err = leaveNote(o.dir, l.Addr().String())
-	}
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
+	leaveNote(log, o.dir, l.Addr().String())
 	return serve(ctx, log, l, measured(reg, bounded(guard.hosts(mux))), func() {
 		forgetNote(o.dir)
 		closeAll() // streams never end by themselves
@@ -114,16 +112,16 @@ func (w *web) open() (net.Listener, error) {
 	return l, nil
 }
 
-// leaveNote says in a state folder where its reconciler serves.
-func leaveNote(dir, address string) error {
+// leaveNote says in a state folder where its reconciler serves. That it cannot, for the disk is full, say, is no reason not
+// to look after what is live.
+func leaveNote(log *slog.Logger, dir, address string) {
 	about, err := json.Marshal(running{Address: address, PID: os.Getpid(), Since: time.Now().UTC()})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, runningName), append(about, '\n'), 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("leaving the address in the state folder: %w", err)
+		log.Error("other commands will not find this process by its state folder", slog.Any("error", err))
 	}
-	return nil
 }
 
 func forgetNote(dir string) { os.Remove(filepath.Join(dir, runningName)) }
