@@ -52,9 +52,11 @@ type cursor struct {
 	Checked    string `json:"checked,omitempty"`
 	Generation uint64 `json:"generation,omitzero"`
 	// Onto says that Checked is where a maintainer said to go on, and is yet to be judged.
-	Onto    bool      `json:"onto,omitzero"`
-	Status  *Status   `json:"status,omitempty"`
-	SavedAt time.Time `json:"saved_at"`
+	Onto bool `json:"onto,omitzero"`
+	// Statement is the id of the statement about history that was used last: it works once.
+	Statement string    `json:"statement,omitempty"`
+	Status    *Status   `json:"status,omitempty"`
+	SavedAt   time.Time `json:"saved_at"`
 	// Refused are the commits that were judged and not taken, so that a restart neither
 	// judges nor reports them again.
 	Refused []quarantined `json:"refused,omitempty"`

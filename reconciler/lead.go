@@ -69,7 +69,6 @@ type passesOfLeadership struct {
 	seen      map[string]Refusal // refused beyond what is live, and since when that is known
 	looked    walkedFor          // what seen was found for
 	due       time.Time
-	history   string // the statement about history that was taken from the lease
 }
 
 const ownerName = "instance"

@@ -140,6 +140,7 @@ func (r *Reconciler) catchUp(ctx context.Context, meta redisstore.Meta) (bool, e
 		behind := false
 		if err == nil {
 			behind, err = r.cfg.Repo.IsAncestor(ctx, meta.Commit, r.checked())
+			behind = behind && !r.yetToJudge(meta.Commit)
 		}
 		switch {
 		case errors.Is(err, gitrepo.ErrNoCommit):
@@ -148,9 +149,6 @@ func (r *Reconciler) catchUp(ctx context.Context, meta redisstore.Meta) (bool, e
 			return false, err
 		case behind:
 			return false, nil // the leader is behind this instance, and comes along
-		}
-		if err := r.takeStatement(); err != nil {
-			return false, err
 		}
 		before := r.status.clone()
 		refused, newest := r.source.refused, r.source.newest
@@ -222,29 +220,18 @@ func (r *Reconciler) judgedAt(c gitrepo.Commit) time.Time {
 	return at
 }
 
-// takeStatement takes over the statement about a rewritten history that the leader
-// used. It is judged here like one that was left in the state folder.
-func (r *Reconciler) takeStatement() error {
-	lease, _ := r.lastLease()
-	sealed := string(lease.Notes.History)
-	if sealed == "" || sealed == r.lead.passes.history || r.statementWaits() {
-		return nil
-	}
-	r.lead.passes.history = sealed
-	if err := AcceptHistory(r.cfg.Dir, []byte(sealed)); err != nil {
-		r.log.Warn("the statement about history in Redis does not read", slog.Any("error", err))
-	}
-	return nil
-}
-
 // lookAhead judges what lies between what is live and head, and accepts nothing of it.
 func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
 	p := &r.lead.passes
 	want := walkedFor{head: head, policy: r.trust.digest(), last: r.target.Digest}
-	if p.looked == want && (p.due.IsZero() || r.now().Before(p.due)) {
+	rewritten := r.status.Condition(CondHistoryRewritten).Status == True
+	if p.looked == want && !(rewritten && r.wasTold()) && (p.due.IsZero() || r.now().Before(p.due)) {
 		return nil
 	}
 	plan, err := r.foreseeAhead(ctx, head)
+	if err == nil && plan.Stopped != nil {
+		plan, err = r.foreseeAsTold(ctx, plan, head)
+	}
 	if err == nil && plan.brings(string(KindPolicy)) && !plan.brings(accepted.String(), rollback.String()) {
 		// The policy changes and the spec does not: nothing of that is the leader's to number.
 		known := maps.Clone(r.source.refused)
@@ -306,6 +293,19 @@ func (r *Reconciler) foreseeAhead(ctx context.Context, head string) (*Plan, erro
 	w.last = r.target.spec
 	_, err := r.foreseeWalk(ctx, plan, w, r.trust.regime(), r.checked(), head)
 	return plan, err
+}
+
+// foreseeAsTold looks once more where the leader was told to go on from a commit of the rewritten branch.
+func (r *Reconciler) foreseeAsTold(ctx context.Context, plan *Plan, head string) (*Plan, error) {
+	_, err := r.walkFrom(ctx, head)
+	var rewritten *gitrepo.RewrittenError
+	if !errors.As(err, &rewritten) {
+		return plan, err
+	}
+	if ok, err := r.goOnAsTold(ctx, rewritten); !ok || err != nil {
+		return plan, err
+	}
+	return r.foreseeAhead(ctx, head)
 }
 
 // brings says whether a commit of the plan has one of these verdicts.

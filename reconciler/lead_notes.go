@@ -158,7 +158,6 @@ func (r *Reconciler) shareStatement(ctx context.Context, sealed []byte) {
 	if !r.leased() || r.lead.passes.following {
 		return
 	}
-	r.lead.passes.history = string(sealed)
 	if err := r.setNotes(ctx, func(n *redisstore.Notes) { n.History = sealed }); err != nil {
 		r.log.Error("telling the other instances of the statement about history; each needs it, should it lead", slog.Any("error", err))
 	}

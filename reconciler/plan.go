@@ -142,7 +142,7 @@ func (r *Reconciler) foresee(ctx context.Context, p *Plan, head string, meta red
 }
 
 func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, in *regime, from, head string) (*flags.Spec, error) {
-	commits, err := r.cfg.Repo.Walk(ctx, from, head, r.paths())
+	commits, err := r.walkAfter(ctx, from, head)
 	var rewritten *gitrepo.RewrittenError
 	if errors.As(err, &rewritten) {
 		onto, why, serr := r.supposed(ctx, p.AcceptHistory, rewritten)

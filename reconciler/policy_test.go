@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,5 +117,30 @@ func TestPolicyNotFollowed(t *testing.T) {
 	res := w.pass()
 	if p := res.Status.Policy; p.Version != 1 || p.Path != "" || p.Refused != nil || !res.HeadLive {
 		t.Errorf("in force: %+v", p)
+	}
+}
+
+// The policy's own commit is judged by the new policy. What of it is refused stays refused for whoever asks afterwards.
+func TestPlanAfterAPolicysCommit(t *testing.T) {
+	w := newWorld(t, flagtest.Redis(t), `{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)
+	w.release("flags-v1", "receipts", 10)
+	w.pass()
+	w.Rotate(2, firstPolicy)
+	w.SignPolicy("alice")
+	w.write("flags-v2", "receipts", 50)
+	w.Sign("bob")
+	w.Land("bob leaves, and has a last wish")
+	for _, when := range []string{"before", "after"} {
+		plan, err := w.r.Plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		turned := slices.ContainsFunc(plan.Commits, func(c PlannedCommit) bool { return c.Verdict == refused.String() })
+		if !turned || plan.HeadLive {
+			t.Errorf("%s the pass: head live %t, %+v", when, plan.HeadLive, plan.Commits)
+		}
+		if res := w.pass(); res.HeadLive {
+			t.Error("bob's spec is live")
+		}
 	}
 }

@@ -82,6 +82,9 @@ func (r *Reconciler) descend(ctx context.Context, head string) (*[]gitrepo.Commi
 	var rewritten *gitrepo.RewrittenError
 	if errors.As(err, &rewritten) {
 		ok, why, serr := r.goOn(ctx, rewritten)
+		if serr == nil && !ok {
+			ok, serr = r.goOnAsTold(ctx, rewritten)
+		}
 		if serr != nil {
 			return nil, fmt.Errorf("looking for a statement about the history: %w", serr)
 		}

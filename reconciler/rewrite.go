@@ -128,24 +128,67 @@ func (r *Reconciler) goOn(ctx context.Context, rewritten *gitrepo.RewrittenError
 	if err != nil {
 		return false, "", err
 	}
+	if err := r.goFrom(ctx, h, signers, src); err != nil {
+		return false, "", err
+	}
+	if err := os.Remove(path); err != nil {
+		r.log.Warn("the statement was used and cannot be removed; it means nothing any more", slog.Any("error", err))
+	}
+	return true, "", nil
+}
+
+// goFrom lets the walk begin with the commit of a statement, which is judged like any other.
+func (r *Reconciler) goFrom(ctx context.Context, h *trust.AcceptHistory, signers []string, src []byte) error {
 	last, _ := r.history.last()
 	e := r.newEvent(KindAcceptHistory)
 	e.Commit, e.Generation, e.Signers, e.Policy = h.To, last.Number, signers, r.trust.digest()
 	e.Message = fmt.Sprintf("history goes on from %.12s in place of %.12s: %s", h.To, h.From, h.Reason)
 	if err := r.intent(ctx, e); err != nil {
-		return false, "", err
+		return err
 	}
-	// From here on the walk begins with that commit, which is judged like any other.
-	r.cursor.Checked, r.cursor.Generation, r.cursor.Onto = h.To, last.Number, true
+	r.cursor.Checked, r.cursor.Generation, r.cursor.Onto, r.cursor.Statement = h.To, last.Number, true, h.ID
 	e.Outcome = OutcomeApplied
 	r.outcome(ctx, e)
 	r.saveCursor()
 	r.shareStatement(ctx, src)
 	r.log.Warn(e.Message, slog.Any("signers", signers))
-	if err := os.Remove(path); err != nil {
-		r.log.Warn("the statement was used and cannot be removed; it means nothing any more", slog.Any("error", err))
+	return nil
+}
+
+// told is the statement about history that another instance used, where it counts here and was not used here. Where the rewritten
+// branch holds what is live, no generation leads to it.
+func (r *Reconciler) told() (h *trust.AcceptHistory, signers []string, src []byte) {
+	lease, _ := r.lastLease()
+	src = lease.Notes.History
+	if len(src) == 0 || r.trust.policy == nil {
+		return nil, nil, nil
 	}
-	return true, "", nil
+	h, signers, why := r.statement(src)
+	if why != "" || h.ID == r.cursor.Statement {
+		return nil, nil, nil
+	}
+	return h, signers, src
+}
+
+func (r *Reconciler) wasTold() bool {
+	h, _, _ := r.told()
+	return h != nil
+}
+
+// goOnAsTold goes on from the commit of a statement that another instance used, and says whether there was one.
+func (r *Reconciler) goOnAsTold(ctx context.Context, rewritten *gitrepo.RewrittenError) (bool, error) {
+	h, signers, src := r.told()
+	if h == nil {
+		return false, nil
+	}
+	within, err := r.cfg.Repo.IsAncestor(ctx, h.To, rewritten.To)
+	if errors.Is(err, gitrepo.ErrNoCommit) || err == nil && !within {
+		return false, nil // not fetched yet, or of another branch
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, r.goFrom(ctx, h, signers, src)
 }
 
 // statementWaits says whether a statement lies in the state folder.
@@ -177,12 +220,21 @@ func (r *Reconciler) statement(src []byte) (h *trust.AcceptHistory, signers []st
 	return h, signers, ""
 }
 
+// yetToJudge says whether the walk begins with this commit itself: a maintainer said to go on from it, or it brought a policy, and
+// its spec is not accepted yet.
+func (r *Reconciler) yetToJudge(commit string) bool {
+	return r.cursor.Onto && r.cursor.Checked == commit && r.checked() == commit
+}
+
 // walkFrom lists the commits to judge: those after the last one that was looked at, and that one too while
 // a maintainer has said to go on from it and its content is not accepted yet.
 func (r *Reconciler) walkFrom(ctx context.Context, head string) ([]gitrepo.Commit, error) {
-	from := r.checked()
+	return r.walkAfter(ctx, r.checked(), head)
+}
+
+func (r *Reconciler) walkAfter(ctx context.Context, from, head string) ([]gitrepo.Commit, error) {
 	commits, err := r.cfg.Repo.Walk(ctx, from, head, r.paths())
-	if err != nil || !r.cursor.Onto || r.cursor.Checked != from {
+	if err != nil || !r.yetToJudge(from) {
 		return commits, err
 	}
 	first, err := r.cfg.Repo.Commit(ctx, from)

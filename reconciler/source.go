@@ -175,7 +175,7 @@ func (r *Reconciler) advance(ctx context.Context, head string) error {
 	if g, ok := r.history.last(); ok {
 		want.last = g.Digest
 	}
-	if want == s.walked && !(s.rewrite != nil && r.statementWaits()) && (s.due.IsZero() || r.now().Before(s.due)) {
+	if want == s.walked && !(s.rewrite != nil && (r.statementWaits() || r.wasTold())) && (s.due.IsZero() || r.now().Before(s.due)) {
 		return nil
 	}
 	started, traced := r.now(), r.trace.time("walk")
