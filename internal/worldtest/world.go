@@ -57,7 +57,7 @@ func Build(t testing.TB, name string) string {
 		return path
 	}
 	path := filepath.Join(binaries.dir, name)
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/"+name)
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/"+name) // linking is most of the time
 	cmd.Dir = Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)
