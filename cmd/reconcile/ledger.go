@@ -79,6 +79,9 @@ func (s *ledgerSettings) openLedger(ctx context.Context, log *slog.Logger, state
 	case errors.Is(err, receipt.ErrDamaged), errors.Is(err, receipt.ErrBehindLog):
 		return nil, cli.Exit(cli.ExitRefused, cli.Hint(err, "see what is wrong with: reconcile receipts verify --ledger %s; then move the folder away, keep it, and a new ledger begins", dir))
 	case errors.Is(err, receipt.ErrLocked):
+		if s.ledger == "" { // it is in the state folder, which is taken with it
+			return nil, inUse(err, state)
+		}
 		return nil, cli.Hint(err, "give each reconciler a ledger of its own: --ledger DIR")
 	case err != nil:
 		return nil, err

@@ -242,7 +242,7 @@ func explain(err error, dir string) error {
 	case errors.Is(err, gitrepo.ErrAddress):
 		return cli.Exit(cli.ExitUsage, err)
 	case errors.Is(err, reconciler.ErrStateInUse), errors.Is(err, gitrepo.ErrLocked):
-		return cli.Hint(err, "one reconciler a state folder: ask the running one (reconcile status), or set another --state-dir than %s", dir)
+		return inUse(err, dir)
 	case errors.Is(err, reconciler.ErrStateElsewhere):
 		return cli.Exit(cli.ExitUsage, cli.Hint(err, "check --path and --namespace; another environment needs another --state-dir than %s", dir))
 	case errors.Is(err, gitrepo.ErrShallow):
@@ -251,6 +251,11 @@ func explain(err error, dir string) error {
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "restore %s from a backup, or move it away: a cold start follows, and stops before it changes what is live", dir))
 	}
 	return err
+}
+
+// inUse adds what to do where another process holds the state folder.
+func inUse(err error, dir string) error {
+	return cli.Hint(err, "one reconciler a state folder: ask the running one (reconcile status), or set another --state-dir than %s", dir)
 }
 
 // verification says how bundles are verified beside keys: with a trusted root, keyless ones as well, without any network.
