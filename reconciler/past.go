@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/rampart-flags/rampart/trust"
 )
 
 // Generations reads what a state folder says was accepted, oldest first, also while a reconciler uses it. The error is
@@ -20,4 +22,15 @@ func Generations(dir string) ([]Generation, error) {
 	}
 	all, _, err := parseGenerations(src)
 	return all, err
+}
+
+// AcceptedPolicy reads the newest policy that was taken from the repository, and the commit that brought it, also while a
+// reconciler uses the folder. It is in force where its number is above that of the file outside. nil: none was taken. The error is
+// [ErrStateDamaged] where what is there does not read.
+func AcceptedPolicy(dir string) (p *trust.Policy, commit string, err error) {
+	t := trustFile{path: policyName}
+	if err := t.load(dir); err != nil || t.accepted == nil {
+		return nil, "", err
+	}
+	return t.accepted.policy, t.accepted.Commit, nil
 }

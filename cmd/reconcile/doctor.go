@@ -47,9 +47,10 @@ type doctor struct {
 	dir  string // the state folder
 	list cli.Checklist
 
-	policy      *trust.Policy
-	head        string // the branch's newest commit
-	environment string // of the spec at head
+	policy      *trust.Policy // in force
+	inside      bool          // it came from the repository
+	head        string        // the branch's newest commit
+	environment string        // of the spec at head
 	specThere   bool
 	redisThere  bool
 	status      *reconciler.Status // of the reconciler that runs

@@ -12,6 +12,7 @@ import (
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/gitrepo"
 	"github.com/rampart-flags/rampart/internal/cli"
+	"github.com/rampart-flags/rampart/reconciler"
 	"github.com/rampart-flags/rampart/schema"
 	"github.com/rampart-flags/rampart/trust"
 )
@@ -44,7 +45,22 @@ func (d *doctor) checkTrust(_ context.Context, l cli.Check) []cli.Check {
 	if worldWritable(d.a.trust) {
 		out = append(out, named("trust-file").Fail("chmod o-w "+d.a.trust, "everybody on this machine may change %s, and so what goes live", d.a.trust))
 	}
+	out = append(out, d.checkAccepted(named("policy"))...)
 	return append(out, d.checkSigners(time.Now())...)
+}
+
+// checkAccepted: where a policy from the repository is in force, it is that one that all else is about.
+func (d *doctor) checkAccepted(l cli.Check) []cli.Check {
+	accepted, commit, err := reconciler.AcceptedPolicy(d.dir)
+	if err != nil {
+		return one(l.Fail("restore the state folder from a backup: docs/trust.md, Rotation", "%v", err))
+	}
+	if accepted == nil || accepted.Version <= d.policy.Version {
+		return nil
+	}
+	d.policy, d.inside = accepted, true
+	return one(l.OK("version %d, from the repository at %.12s, is in force: %s, %s", accepted.Version, commit,
+		counted(len(accepted.Signers), "signer", "signers"), counted(len(accepted.Roles), "role", "roles")))
 }
 
 // checkSigners: somebody can still sign everything, and nobody's time runs out unnoticed.
@@ -64,7 +80,11 @@ func (d *doctor) checkSigners(now time.Time) []cli.Check {
 	told := strings.Join(append(gone, going...), "; ")
 	switch {
 	case !d.policy.HasFull(all, now):
-		return one(l.Fail("give a signer of a role that may \"*\" a new date, in the policy that --trust names", "nobody is left who may do everything; %s", told))
+		where := "in the policy that --trust names"
+		if d.inside { // nobody could sign its successor
+			where += fmt.Sprintf(", numbered %d", d.policy.Version+1)
+		}
+		return one(l.Fail("give a signer of a role that may \"*\" a new date, "+where, "nobody is left who may do everything; %s", told))
 	case told != "":
 		return one(l.Warn("give them new dates, or take them out of the policy", "%s", told))
 	}
