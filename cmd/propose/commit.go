@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -66,8 +67,19 @@ func (a *app) commitFiles(ctx context.Context, path string, files []string, mess
 		return "", nil
 	case errors.Is(err, gitrepo.ErrBusy):
 		return "", cli.Hint(err, "finish it first: propose resolve --key KEY")
+	case err != nil && !hasIdentity(ctx, filepath.Dir(path)):
+		return "", noIdentity(errors.New("committing: git does not know who commits; the files are made, and wait"))
 	}
 	return hash, err
+}
+
+// hasIdentity is whether git knows whose commits are made in dir.
+func hasIdentity(ctx context.Context, dir string) bool {
+	return gitAnswer(ctx, dir, "var", "GIT_COMMITTER_IDENT") != "" && gitAnswer(ctx, dir, "var", "GIT_AUTHOR_IDENT") != ""
+}
+
+func noIdentity(err error) error {
+	return cli.Hint(err, `git config --global user.name "Your Name" && git config --global user.email you@example.com`)
 }
 
 // maxListed bounds the lines of a message that say what changed.

@@ -80,6 +80,9 @@ func (a *app) init(ctx context.Context, in initSettings) error {
 	if err != nil {
 		return fmt.Errorf("finding the repository: %w", err)
 	}
+	if in.commit && !hasIdentity(ctx, root) {
+		return usage(noIdentity(errors.New("making a spec: git does not know who commits, and nothing was made")))
+	}
 	if err := in.github.check(ctx, a, root); err != nil {
 		return err
 	}
