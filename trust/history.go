@@ -87,7 +87,7 @@ func (p *Policy) AuthorizeHistory(h *AcceptHistory, last string, signers []strin
 	case checkTime(h.Issued, h.Issued.Add(acceptHistoryTTL), now) != "":
 		return refuse(Expired, again, "%s", checkTime(h.Issued, h.Issued.Add(acceptHistoryTTL), now))
 	case !p.HasFull(signers, now):
-		return refuse(NotAuthorized, `have a maintainer sign it: only a role with "may": ["*"] can`, "signed by %s, who may not rewrite history", p.judge(Request{Signers: signers, Now: now}).who())
+		return refuse(NotAuthorized, `have enough maintainers sign it: a role with "may": ["*"]`, "signed by %s, which is not enough of a role that may rewrite history", p.judge(Request{Signers: signers, Now: now}).who())
 	}
 	return Answer{Verdict: Allowed, Reason: Authorized, Covered: []Ruling{{Sentence: fmt.Sprintf("history goes on from %.12s: %s", h.To, h.Reason)}}}
 }
