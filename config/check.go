@@ -33,6 +33,12 @@ func (e *Environment) problems() []schema.Problem {
 	if hasPassword(e.Redis) {
 		say("redis", "use redis_env, redis_file, or ?password_file= in the address", "the address of Redis holds a password, which does not belong in this file")
 	}
+	switch { // what package redisstore would refuse
+	case e.Namespace == ":":
+		say("namespace", "flags:v1:, say", "the namespace %q has no name before the colon", e.Namespace)
+	case strings.ContainsFunc(e.Namespace, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }):
+		say("namespace", "flags:v1:, say", "the namespace %q has a space or control character", e.Namespace)
+	}
 	if count(e.GitTokenEnv, e.GitTokenFile) > 1 {
 		say("", "leave one", "git_token_env and git_token_file exclude each other")
 	}

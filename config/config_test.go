@@ -80,6 +80,8 @@ func TestRefused(t *testing.T) {
 		"inherited password": {`{"version":1,"redis":"redis://:geheim@h","environments":{"a":{"repo":"/r","trust":"t","state_dir":"/s"}}}`, `f:1:22: /redis: the address of Redis`},
 		"repo token":         {`{"version":1,"environments":{"a":{"repo":"https://x:geheim@h/r","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `f:1:42: /environments/a/repo`},
 		"interval":           {`{"version":1,"environments":{"a":{` + base + `,"interval":"1ms"}}}`, `at least 100ms`},
+		"namespace":          {`{"version":1,"environments":{"a":{` + base + `,"namespace":"flags v1:"}}}`, `/environments/a/namespace: the namespace "flags v1:" has a space or control character`},
+		"no namespace":       {`{"version":1,"environments":{"a":{` + base + `,"namespace":":"}}}`, `/environments/a/namespace: the namespace ":" has no name before the colon`},
 		"one namespace": {`{"version":1,"environments":{"a":{` + base + `},"b":{"repo":"/r","redis":"redis://H:6379/0","namespace":"flags:v1","trust":"t","state_dir":"/z"}}}`,
 			`f:1:30: /environments/a: environments a and b share the namespace flags:v1: of one Redis (give each a namespace of its own)`},
 		"one namespace, there": {`{"version":1,"environments":{"a":{` + base + `},"b":{"repo":"/r","redis":"redis://H:6379/0","namespace":"flags:v1","trust":"t","state_dir":"/z"}}}`,

@@ -198,6 +198,9 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%s, for all: %d %s", tc.name, bulk.status, bulk.body)
 		}
 	}
+	if a := ask(t, h, flagsPath, strings.Repeat(" ", 1001)); a.json["errorDetails"] != "the body is larger than 1000 bytes" {
+		t.Errorf("too large: %s", a.body)
+	}
 	if a := request(t, h, "GET", flagsPath+"/receipts", ""); a.status != 405 || !strings.Contains(a.header.Get("Allow"), "POST") {
 		t.Errorf("GET: %d %v", a.status, a.header)
 	}

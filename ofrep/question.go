@@ -3,6 +3,7 @@ package ofrep
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -46,12 +47,12 @@ func (q *question) release() {
 //	{"context":{"targetingKey":"user-123","tenant":"acme", …}}
 func (q *question) read(r *http.Request, most int64) *problem {
 	if r.ContentLength > most {
-		return tooLarge()
+		return tooLarge(most)
 	}
 	n, err := q.body.ReadFrom(io.LimitReader(r.Body, most+1))
 	switch {
 	case n > most || errors.As(err, new(*http.MaxBytesError)):
-		return tooLarge()
+		return tooLarge(most)
 	case err != nil:
 		return &problem{status: http.StatusBadRequest, code: codeParse, details: "reading the body: " + err.Error()}
 	}
@@ -66,8 +67,8 @@ func (q *question) read(r *http.Request, most int64) *problem {
 	return nil
 }
 
-func tooLarge() *problem {
-	return &problem{status: http.StatusRequestEntityTooLarge, code: codeGeneral, details: "the body is too large"}
+func tooLarge(most int64) *problem {
+	return &problem{status: http.StatusRequestEntityTooLarge, code: codeGeneral, details: fmt.Sprintf("the body is larger than %d bytes", most)}
 }
 
 var (

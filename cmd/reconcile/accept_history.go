@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -149,9 +148,8 @@ func (a *app) historyStatement(dir string, args []string, s acceptSettings) (tru
 // acceptHistoryRoute takes what reconcile accept-history makes.
 func acceptHistoryRoute(mux *http.ServeMux, g *guard, o *opened) {
 	mux.Handle("POST /admin/accept-history", g.admin(func(w http.ResponseWriter, r *http.Request) {
-		src, err := io.ReadAll(r.Body)
-		if err != nil {
-			answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the statement is too large"})
+		src, ok := wholeBody(w, r)
+		if !ok {
 			return
 		}
 		to, err := o.AcceptHistory(r.Context(), src)

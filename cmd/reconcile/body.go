@@ -17,22 +17,27 @@ func tooMany(w http.ResponseWriter, what string) {
 	answer(w, http.StatusTooManyRequests, map[string]string{"error": fmt.Sprintf("too many %s that the live spec does not name (at most %d)", what, maxStrangers)})
 }
 
-// readBody decodes a JSON body, or answers 400 with the words that the route has for a wrong one.
-func readBody(w http.ResponseWriter, r *http.Request, v any, required string) bool {
+// wholeBody reads a body, or answers 413 with the limit, or 400 where it breaks off.
+func wholeBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	src, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	switch {
+	case errors.As(err, &large):
 		answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": fmt.Sprintf("the body is larger than %d bytes", large.Limit)})
-		return false
+	case err != nil:
+		bad(w, "the body could not be read")
 	}
-	if err == nil {
-		err = json.Unmarshal(src, v)
-	}
-	if err != nil {
+	return src, err == nil
+}
+
+// readBody decodes a JSON body, or answers 400 with the words that the route has for a wrong one.
+func readBody(w http.ResponseWriter, r *http.Request, v any, required string) bool {
+	src, ok := wholeBody(w, r)
+	if ok && json.Unmarshal(src, v) != nil {
 		bad(w, required)
 		return false
 	}
-	return true
+	return ok
 }
 
 // tenantAndPct reads a body as the older service did: any tenant that is not empty, as text, and a number.

@@ -37,6 +37,8 @@ func pushedServer(t *testing.T, dir string, reg prometheus.Registerer) (http.Han
 	}
 	mux := http.NewServeMux()
 	p.routes(mux, g)
+	suspensionRoutes(mux, g, nil)
+	acceptHistoryRoute(mux, g, nil)
 	return bounded(g.hosts(mux)), p
 }
 
@@ -69,6 +71,8 @@ func TestAdminAnswers(t *testing.T) {
 		{"/admin/ramp", `{"tenant":"acme","feature":"receipts","pct":20}`, 200, `{"ok":true}`},
 		{"/admin/ramp", `{"tenant":"acme","pct":20}`, 400, `{"error":"tenant,feature,pct required"}`},
 		{"/admin/ramp", `[]`, 400, `{"error":"tenant,feature,pct required"}`},
+		{"/admin/suspend", `{"reason":"` + strings.Repeat("x", maxBody) + `"}`, 413, `{"error":"the body is larger than 65536 bytes"}`},
+		{"/admin/accept-history", strings.Repeat("x", maxSealed+1), 413, `{"error":"the body is larger than 1048576 bytes"}`},
 		{"/admin/coverage", `{"tenant":"` + strings.Repeat("x", maxBody) + `","pct":1}`, 413, `{"error":"the body is larger than 65536 bytes"}`},
 	} {
 		if code, got := post(h, c.path, c.body); code != c.code || got != c.want {

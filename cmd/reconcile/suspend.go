@@ -189,8 +189,7 @@ func suspensionRoutes(mux *http.ServeMux, g *guard, o *opened) {
 	}
 	mux.Handle("POST /admin/suspend", g.admin(func(w http.ResponseWriter, r *http.Request) {
 		var q suspendRequest
-		if body, err := io.ReadAll(r.Body); err != nil {
-			answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the request is too large"})
+		if body, ok := wholeBody(w, r); !ok {
 			return
 		} else if len(bytes.TrimSpace(body)) > 0 {
 			dec := json.NewDecoder(bytes.NewReader(body))

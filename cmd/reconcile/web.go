@@ -220,7 +220,7 @@ func bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limit := int64(maxBody)
 		switch r.URL.Path {
-		case "/admin/override":
+		case "/admin/override", "/admin/accept-history":
 			limit = maxSealed
 		case "/admin/decisions":
 			limit = maxReportBody
