@@ -146,3 +146,28 @@ func TestFollowerTakesWhatWaitedInAPolicysCommit(t *testing.T) {
 	a.wantRole(RoleLeader, 2)
 	b.wantRole(RoleFollower, 2)
 }
+
+// A statement that was left for an instance that follows, before that looked at the rewritten branch at all, is taken like one that
+// comes later.
+func TestStatementBeforeTheFirstLook(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.release("flags-v2", "receipts", 20)
+	a.pass()
+	b.pass()
+	from := a.Repo.Head()
+	b.close()
+	a.Repo.Git("reset", "-q", "--hard", "HEAD~1")
+	a.write("flags-v3", "receipts", 30)
+	a.Sign("alice")
+	to := a.Repo.Commit("another history")
+	a.Repo.ForcePush()
+	a.pass()
+	if err := AcceptHistory(filepath.Join(b.dir, "state"), a.historyStatement("alice", from, to)); err != nil {
+		t.Fatal(err)
+	}
+	b.pass() // takes the lead for it
+	b.pass()
+	b.wantLive(2, "receipts", "30")
+	b.wantRole(RoleLeader, 2)
+}

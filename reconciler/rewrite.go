@@ -83,6 +83,9 @@ func (r *Reconciler) AcceptHistory(ctx context.Context, sealed []byte) (to strin
 // statement that waits. Why there is none, where somebody asked, is for people to read.
 func (r *Reconciler) supposed(ctx context.Context, asked string, rewritten *gitrepo.RewrittenError) (to, why string, err error) {
 	if to = asked; to == "" {
+		if r.lead.passes.following {
+			return "", "", nil // it is used by whoever leads: that is seized for it
+		}
 		src, err := os.ReadFile(filepath.Join(r.folder.dir, statementName))
 		if err != nil || r.trust.policy == nil {
 			return "", "", nil
