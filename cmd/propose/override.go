@@ -47,7 +47,7 @@ func overrideCommand(a *app) *cobra.Command {
 	f.StringSliceVar(&o.off, "off", nil, "turn this `FEATURE` off, cohorts too")
 	f.StringSliceVar(&o.down, "down", nil, "lower this `FEATURE=PCT`; cohorts stay on")
 	f.StringVar(&o.tenant, "tenant", "", "for this `TENANT` only (default: for all)")
-	f.DurationVar(&o.ttl, "ttl", time.Hour, "how long it holds")
+	f.DurationVar(&o.ttl, "ttl", time.Hour, "how long it holds: a `TIME`")
 	f.StringVar(&o.reason, "reason", "", "why: `TEXT` for everyone who sees it in force")
 	f.StringVar(&o.environment, "environment", "", "the environment `NAME` (default that of the spec)")
 	f.StringVar(&o.post, "post", "", "send it to the reconciler at this `URL`")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -243,7 +244,10 @@ func (a *app) tellWritten(done written, was string, all []effect) error {
 			title = was + " -> " + title
 		}
 		b.WriteString(paint.Bold(cli.Printable(title)) + "\n")
-		writeChanges(&b, done.Changes, all, paint)
+		// The version stands in the title, and the digest of what came before is for machines.
+		writeChanges(&b, slices.DeleteFunc(slices.Clone(done.Changes), func(c flags.Change) bool {
+			return c.Kind == flags.Meta && (c.Field == "version" || c.Field == "previous")
+		}), all, paint)
 	}
 	if _, err := fmt.Fprint(a.env.Stdout, b.String()); err != nil {
 		return err

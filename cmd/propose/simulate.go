@@ -55,7 +55,7 @@ Under each percentage stands what its evidence said that night: + good, o in bet
 	f := cmd.Flags()
 	f.StringSliceVar(&s.features, "feature", nil, "play this `FEATURE` (default every one that has a ramp block)")
 	f.StringSliceVar(&s.tenants, "tenant", nil, "play this `TENANT` only, \"default\" being the feature's own entry")
-	f.StringVar(&s.scenario, "scenario", "healthy", "how things go: healthy, incident, flaky or blind")
+	f.StringVar(&s.scenario, "scenario", "healthy", "how things go, by `NAME`: healthy, incident, flaky or blind")
 	f.StringVar(&s.dir, "evidence", "", "play the records in `DIR` instead")
 	f.Uint64Var(&s.seed, "seed", 1, "which of the flaky worlds: `N`")
 	f.IntVar(&s.days, "days", 30, "for so many days: `N`")
