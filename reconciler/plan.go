@@ -172,10 +172,9 @@ func (r *Reconciler) foreseeWalk(ctx context.Context, p *Plan, w *walker, in *re
 		return nil, fmt.Errorf("looking at the new commits: %w", err)
 	}
 	if len(commits) > 0 {
-		if err := r.learn(ctx); err != nil {
+		if w.earlier, err = r.earlierThan(ctx, w.history.first().Commit); err != nil {
 			return nil, err
 		}
-		w.earlier = r.source.earlier
 	}
 	eras, err := r.erasFrom(ctx, in, from, commits)
 	if err != nil {

@@ -52,6 +52,18 @@ func (r *Reconciler) learn(ctx context.Context) error {
 	return err
 }
 
+// earlierThan is what the branch held before first, which may be a generation that a plan only supposes.
+func (r *Reconciler) earlierThan(ctx context.Context, first string) (*prehistory, error) {
+	switch {
+	case r.trust.policy == nil:
+		return nil, nil
+	case first != r.history.first().Commit:
+		return r.prehistoryOf(ctx, first)
+	}
+	err := r.learn(ctx)
+	return r.source.earlier, err
+}
+
 // prehistoryOf reads what was learned before, or learns it. Where the remote itself
 // has no more history, there is none.
 func (r *Reconciler) prehistoryOf(ctx context.Context, first string) (*prehistory, error) {
