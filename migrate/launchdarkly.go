@@ -76,7 +76,7 @@ func importLaunchDarkly(b *builder, data []byte) error {
 			return err
 		}
 		if f.Key == "" {
-			return fmt.Errorf("a flag without a key")
+			return fmt.Errorf(`no "items" in it, and no "key" of one flag: is it the REST API's answer?`)
 		}
 		if f.Archived {
 			b.note(f.Key, Lost, "it is archived")

@@ -136,6 +136,19 @@ func TestUnknownFormats(t *testing.T) {
 	}
 }
 
+// What is another kind of the product's files is refused: taken for an export, it would switch everything off without a word.
+func TestForeignExports(t *testing.T) {
+	for product, c := range map[string]struct{ in, want string }{
+		"unleash":      {`{"version":1,"features":[{"name":"a","enabled":true,"strategies":[{"name":"default"}]}]}`, `no "featureEnvironments" in it`},
+		"launchdarkly": {`{"flags":{"a":{"key":"a","on":true,"variations":[true,false]}}}`, `no "items" in it`},
+	} {
+		spec, notes, err := Import(product, []byte(c.in), Options{})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, %v and %s; want %q", product, err, notes, spec, c.want)
+		}
+	}
+}
+
 // Whatever bytes come in: an error, or a spec that holds every rule.
 func FuzzImport(f *testing.F) {
 	paths, _ := filepath.Glob("testdata/*.txtar")

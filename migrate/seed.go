@@ -22,8 +22,8 @@ type olderEntry struct {
 	Salt    string     `json:"salt"`
 }
 
-// importSeed reads the older controller's {"version", "features": {name: {pct, cohorts}}} and the older clients'
-// FLAGS_JSON, a map of "flag:tenant" to its configuration.
+// importSeed reads the older controller's {"version", "features": {name: {pct, cohorts}}}, its features alone, and the older
+// clients' FLAGS_JSON, a map of "flag:tenant" to its configuration.
 func importSeed(b *builder, data []byte) error {
 	var doc struct {
 		Version  string  `json:"version"`
@@ -33,11 +33,16 @@ func importSeed(b *builder, data []byte) error {
 	if err := json.Unmarshal(data, &all); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(all, func(m member) bool { return m.name == "features" }) {
+	isEntry := func(m member) bool { return strings.Contains(m.name, ":") }
+	switch {
+	case slices.ContainsFunc(all, func(m member) bool { return m.name == "features" }):
+		if err := json.Unmarshal(data, &doc); err != nil {
+			return err
+		}
+	case slices.ContainsFunc(all, isEntry):
 		return b.olderEntries(all)
-	}
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return err
+	default:
+		doc.Features = all
 	}
 	b.version = doc.Version
 	for _, m := range doc.Features {

@@ -54,6 +54,9 @@ func importUnleash(b *builder, data []byte) error {
 	if doc.Features == nil {
 		return fmt.Errorf(`no "features" in it`)
 	}
+	if len(doc.Features) > 0 && doc.Environments == nil {
+		return fmt.Errorf(`no "featureEnvironments" in it: is it an environment's export?`)
+	}
 	enabled, seen, there := map[string]bool{}, map[string]bool{}, []string{}
 	for _, e := range doc.Environments {
 		env := e.Environment
