@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 SEED ?= 0
 MINUTES ?= 3
 
-.PHONY: help build demo setup test race fuzz bench chaos cover golden docs lint check clean
+.PHONY: help build demo setup test race fuzz bench chaos cover golden docs man lint check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ golden: ## rewrite golden files (help texts, tables) after a deliberate change
 
 docs: ## the documentation as a site in dist/site, which works from disk
 	@cd docs/site && $(GO) run . -src ../.. -out ../../dist/site
+
+man: build ## man pages and shell completions of all commands in dist/share, laid out as below /usr/share
+	@for c in $(COMMANDS); do bin/$$c packaging dist/share || exit 1; done; echo dist/share
 
 lint: check
 

@@ -12,6 +12,7 @@ import (
 var choices = map[string][]string{
 	"take": {"ours", "theirs"}, "kind": {"ecdsa-p256", "ed25519"}, "ramp-signer": {"key", "keyless", "none"},
 	"auto-merge": {"never", "down", "always"}, "inherit": {"enabled", "pct", "cohorts", "salt"},
+	"scenario": {"healthy", "incident", "flaky", "blind"},
 }
 
 // complete lets a shell complete what the spec here names: features, tenants, segments, cohorts. It reads and never

@@ -44,6 +44,7 @@ The spec goes to stdout, or to --out, which must not exist. Look at it, then sig
 	f.StringVar(&opt.Bind, "environment", "", "bind the new spec to the environment `NAME`")
 	f.StringVar(&opt.Environment, "source-environment", "", "read this environment `NAME` of the export, where it has several")
 	f.StringVar(&out, "out", "", "write to this new `FILE` rather than to stdout")
+	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(migrate.Sources(), cobra.ShellCompDirectiveNoFileComp))
 	cli.NoEnv(cmd, "from", "environment", "source-environment", "out")
 	return cmd
 }
@@ -75,6 +76,7 @@ to --out, which must not exist.`,
 	f := cmd.Flags()
 	f.StringVar(&to, "to", "", "the `FORMAT`: "+strings.Join(migrate.Targets(), ", "))
 	f.StringVar(&out, "out", "", "write to this new `FILE` rather than to stdout")
+	_ = cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(migrate.Targets(), cobra.ShellCompDirectiveNoFileComp))
 	cli.NoEnv(cmd, "to", "out")
 	return cmd
 }
