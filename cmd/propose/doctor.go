@@ -245,6 +245,9 @@ func (p *patient) checkPrevious(ctx context.Context, l cli.Check) cli.Check {
 	case p.spec.Previous == "":
 		return bad("change the spec with propose set, which writes it", "the spec does not say which one it was made from")
 	}
+	if p.spec.Version == before.Version {
+		return bad("give it the next one: propose set FEATURE --description TEXT --key KEY --commit, or any other change", "the spec differs from the one before it, and has the same version, %s: edited by hand, and signed as it was", before.Version)
+	}
 	return bad("if that was no revert: make the change anew with propose set", "the spec was made from another one than %s, which is before it", before.Version)
 }
 
