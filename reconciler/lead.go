@@ -68,6 +68,7 @@ type passesOfLeadership struct {
 	suspend   bool               // a suspension in the state folder is newer than the lease's
 	seen      map[string]Refusal // refused beyond what is live, and since when that is known
 	looked    walkedFor          // what seen was found for
+	vacant    time.Time          // since when Redis has no lease on record, for one that did not lead
 	due       time.Time
 }
 
@@ -159,12 +160,27 @@ func (r *Reconciler) takeLead(ctx context.Context, force bool) bool {
 		return r.nowLeads()
 	}
 	if !force && looked && !again {
-		if lease = r.seeLease(ctx); lease.Held(time.Now()) || lease.Term == 0 && ctx.Err() != nil {
+		if lease = r.seeLease(ctx); lease.Held(time.Now()) || lease.Term == 0 && ctx.Err() != nil || r.yields(lease) {
 			return r.nowLeads()
 		}
 	}
 	r.claim(ctx, force, again)
 	return r.nowLeads()
+}
+
+// yields says whether a Redis that was flushed is left to another for one lease time: to
+// whoever led, who takes the lease again at once and knows what was live last. This
+// instance may have been cut off and know less.
+func (r *Reconciler) yields(lease redisstore.Lease) bool {
+	p := &r.lead.passes
+	if _, ok := r.history.last(); lease.Term > 0 || !ok {
+		p.vacant = time.Time{}
+		return false
+	}
+	if p.vacant.IsZero() {
+		p.vacant = time.Now()
+	}
+	return time.Since(p.vacant) < r.cfg.Lease
 }
 
 // seeLease reads who leads; where that cannot be read, what was seen last stands.
@@ -179,15 +195,25 @@ func (r *Reconciler) seeLease(ctx context.Context) redisstore.Lease {
 	return l.lease
 }
 
-// claim asks for the lease.
+// claim asks for the lease. The caller holds r.mu.
 func (r *Reconciler) claim(ctx context.Context, force, again bool) {
+	r.ask(ctx, redisstore.Claim{Floor: r.floor(), Again: again, Force: force})
+}
+
+// reclaim takes the lease again that a flushed Redis forgot while this instance had it.
+// What was live under it is to be looked at anew, as in any new term.
+func (r *Reconciler) reclaim(ctx context.Context, forgotten redisstore.Lease) {
+	r.ask(ctx, redisstore.Claim{Floor: forgotten.Term})
+}
+
+// ask asks for the lease.
+func (r *Reconciler) ask(ctx context.Context, c redisstore.Claim) {
 	l := &r.lead
 	l.mu.Lock()
-	address := l.address
+	c.Address = l.address
 	l.mu.Unlock()
-	got, err := r.cfg.Store.AcquireLease(ctx, redisstore.Claim{
-		Holder: r.cfg.name(), Owner: l.owner, Address: address, TTL: r.cfg.Lease, Floor: r.floor(), Again: again, Force: force,
-	})
+	c.Holder, c.Owner, c.TTL = r.cfg.name(), l.owner, r.cfg.Lease
+	got, err := r.cfg.Store.AcquireLease(ctx, c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -293,6 +319,12 @@ func (r *Reconciler) contested(ctx context.Context) error {
 	}
 	if l.Term == r.term() && l.Owner == r.lead.owner {
 		return nil
+	}
+	if mine, _ := r.lastLease(); l.Term == 0 && r.leads() {
+		r.lead.lost(l, true)
+		r.reclaim(ctx, mine)
+		r.rouse()
+		return fmt.Errorf("%w, as far as Redis knows: it has forgotten the lease", ErrNotLeader)
 	}
 	r.lead.lost(l, true)
 	r.rouse()

@@ -42,6 +42,10 @@ func (r *Reconciler) renew(ctx context.Context) {
 	switch {
 	case errors.Is(err, redisstore.ErrConflict):
 		l.lost(got, true)
+		if got.Term == 0 && time.Now().Before(mine.Expires.Add(-r.margin())) {
+			r.reclaim(bounded, mine)
+			r.rouse()
+		}
 	case err != nil:
 		if ctx.Err() == nil {
 			r.log.Warn("the lease was not renewed", slog.Any("error", err))

@@ -203,3 +203,33 @@ func TestCommandsRightAfterAFlush(t *testing.T) {
 		t.Errorf("a says %+v, with %+v", s.Suspended, a.r.Live())
 	}
 }
+
+// After a flush whoever led goes on, and one that did not waits a lease time for it: it may know less of what was live.
+func TestFlushLeavesTheLeadWhereItWas(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	a.release("flags-v2", "receipts", 20)
+	a.pass() // b was stopped meanwhile
+	a.Redis.CLI("FLUSHALL")
+	b.pass()
+	if live := b.Redis.CLI("EXISTS", b.NS+"meta"); live != "0" {
+		t.Error("b, which knows less, filled Redis")
+	}
+	a.try()
+	a.pass()
+	a.wantRole(RoleLeader, 2)
+	a.wantLive(2, "receipts", "20")
+	b.pass()
+	b.wantRole(RoleFollower, 2)
+	// With the leader gone as well, the time of a lease passes first.
+	a.Redis.CLI("FLUSHALL")
+	b.pass()
+	b.wantRole(RoleFollower, 2)
+	b.r.lead.passes.vacant = time.Now().Add(-b.cfg.Lease)
+	b.try()
+	b.pass()
+	b.wantRole(RoleLeader, 2)
+	b.wantLive(2, "receipts", "20")
+}

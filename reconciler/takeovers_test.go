@@ -168,6 +168,13 @@ func (x *takeovers) round() {
 
 // depose takes the lease away from whoever has it, in one way or another.
 func (x *takeovers) depose(old *world) {
+	defer func() { // where nobody is on record, a lease time passes as well
+		for _, w := range x.all {
+			if w.r != nil {
+				w.r.lead.passes.vacant = time.Now().Add(-w.cfg.Lease)
+			}
+		}
+	}()
 	switch x.rnd.IntN(8) {
 	case 0:
 		old.Redis.CLI("DEL", old.NS+"lease")
