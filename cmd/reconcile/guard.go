@@ -24,18 +24,19 @@ import (
 // route (a page elsewhere could point its own name at our address), and what is under
 // /admin needs the token and no foreign Origin.
 type guard struct {
-	rate  *rate.Limiter
-	token [sha256.Size]byte
-	names []string
-	cross *http.CrossOriginProtection
-	env   cli.Env
+	rate      *rate.Limiter // of who bears the token
+	strangers *rate.Limiter // of who does not
+	token     [sha256.Size]byte
+	names     []string
+	cross     *http.CrossOriginProtection
+	env       cli.Env
 }
 
 const (
 	tokenName = "admin-token"
 	minToken  = 16
 
-	adminRate  = 50  // requests a second under /admin, whoever asks
+	adminRate  = 50  // requests a second under /admin, of those who bear the token, and of all others
 	adminBurst = 500 // and so many at once
 )
 
@@ -50,7 +51,10 @@ func newGuard(dir string, env cli.Env, names []string) (*guard, error) {
 	if len(token) < minToken {
 		return nil, cli.Exit(cli.ExitUsage, fmt.Errorf("the admin token has fewer than %d characters", minToken))
 	}
-	return &guard{rate: rate.NewLimiter(adminRate, adminBurst), token: sha256.Sum256([]byte(token)), names: names, cross: http.NewCrossOriginProtection(), env: env}, nil
+	return &guard{
+		rate: rate.NewLimiter(adminRate, adminBurst), strangers: rate.NewLimiter(adminRate, adminBurst),
+		token: sha256.Sum256([]byte(token)), names: names, cross: http.NewCrossOriginProtection(), env: env,
+	}, nil
 }
 
 // keptToken reads the token of the first start, or makes it.
@@ -93,14 +97,19 @@ func (g *guard) admin(next http.HandlerFunc) http.Handler {
 			answer(w, http.StatusForbidden, map[string]string{"error": "cross-origin requests are not answered here"})
 			return
 		}
-		if !g.rate.Allow() {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
+		known := strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1
+		budget := g.strangers // theirs alone: nobody without the token keeps out who has it
+		if known {
+			budget = g.rate
+		}
+		if !budget.Allow() {
 			w.Header().Set("Retry-After", "1")
 			answer(w, http.StatusTooManyRequests, map[string]string{"error": fmt.Sprintf("more than %d requests a second under /admin", adminRate)})
 			return
 		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], g.token[:]) != 1 {
+		if !known {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="rampart"`)
 			answer(w, http.StatusUnauthorized, map[string]string{"error": "bearer token required"})
 			return
