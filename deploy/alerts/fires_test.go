@@ -74,7 +74,7 @@ func startPrometheus(t *testing.T, target string, limits ...string) *prometheus 
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	p := &prometheus{t: t, url: "http://" + address}
-	flagtest.Eventually(t, "Prometheus to scrape", func() bool { return strings.Contains(p.ask("/api/v1/query?query=rampart_passes_total"), "trouble") })
+	flagtest.Eventually(t, "Prometheus to scrape", func() bool { return strings.Contains(p.ask("/api/v1/query?query=up==1"), `"reconcile"`) })
 	return p
 }
 
@@ -296,5 +296,37 @@ func TestAlertOfReceiptsThatWait(t *testing.T) {
 	})
 	p.awaitFiring("RampartReceiptsWaiting")
 	disk.Free()
+	p.awaitQuiet()
+}
+
+// A change of the file of many environments names a policy that is not there; then the file is cut off.
+func TestAlertsOfManyEnvironments(t *testing.T) {
+	t.Parallel() // they wait more than they work
+	flagtest.Need(t, "prometheus")
+	w := worldtest.New(t)
+	w.Commit(strings.Replace(specOf("flags-v1", "10"), "ada@example.org", "ada", 1), "alice", "Begin")
+	good := environmentsOf(t, w, w.Trust())
+	w.Start()
+	open := func(is string) {
+		t.Helper()
+		flagtest.Eventually(t, "the environment's state to be "+is, func() bool {
+			return strings.Contains(scrape(t, w), `rampart_environment_open{environment="prod"} `+is)
+		})
+	}
+	open("1")
+	p := startPrometheus(t, w.URL)
+	p.awaitQuiet()
+
+	environmentsOf(t, w, w.Trust()+".typo")
+	w.Hangup()
+	open("0")
+	if err := os.WriteFile(w.Config, good[:len(good)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Hangup()
+	p.awaitFiring("RampartEnvironmentNotOpen", "RampartConfigNotReloaded")
+
+	environmentsOf(t, w, w.Trust())
+	w.Hangup()
 	p.awaitQuiet()
 }

@@ -140,6 +140,7 @@ func TestWatched(t *testing.T) {
 		text = scrape(t, w)
 		return strings.Contains(text, "\nrampart_receipt_coverage_pct{")
 	})
+	text += manyEnvironments(t, w, text)
 	t.Run("promtool", func(t *testing.T) {
 		flagtest.Need(t, "promtool")
 		cmd := exec.Command("promtool", "check", "metrics")
@@ -182,7 +183,9 @@ func documented(t *testing.T, text string) {
 	const path = "../../docs/metrics.md"
 	var table strings.Builder
 	table.WriteString("| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n")
-	for _, f := range families(text) {
+	all := families(text)
+	slices.SortFunc(all, func(a, b family) int { return strings.Compare(a.name, b.name) })
+	for _, f := range all {
 		if !strings.HasPrefix(f.name, "go_") && !strings.HasPrefix(f.name, "process_") {
 			fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", f.name, f.kind, f.labels, f.help)
 		}

@@ -26,6 +26,47 @@ func specOf(version, pct string) string {
 	return strings.NewReplacer("VERSION", version, "PCT", pct).Replace(spec)
 }
 
+// environmentsOf makes the world's reconciler run by a rampart.json with one environment and that policy, and returns the file.
+func environmentsOf(t *testing.T, w *worldtest.World, trust string) []byte {
+	t.Helper()
+	src, err := json.Marshal(map[string]any{"version": 1, "repo": w.Repo.URL(), "redis": w.Redis.URL(), "state_dir": w.State, "interval": "300ms",
+		"environments": map[string]any{"prod": map[string]any{"trust": trust}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Config == "" {
+		w.Config = filepath.Join(t.TempDir(), "rampart.json")
+	}
+	if err := os.WriteFile(w.Config, src, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// manyEnvironments are the metrics that only a process with --config has, as it shows them at /metrics.
+func manyEnvironments(t *testing.T, other *worldtest.World, known string) string {
+	t.Helper()
+	w := *other
+	w.URL, w.Config, w.Args = "http://"+worldtest.FreeAddress(t), "", nil
+	w.State += "-many"
+	environmentsOf(t, &w, w.Trust()+".typo") // they are there before anything is open
+	w.Start()
+	var text string
+	flagtest.Eventually(t, "the environment to be tried", func() bool {
+		text = scrape(t, &w)
+		return strings.Contains(text, "\nrampart_environment_open{")
+	})
+	var only strings.Builder
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "))
+		name, _, _ := strings.Cut(fields[0], "{")
+		if !strings.Contains(known, "# TYPE "+name+" ") && strings.HasPrefix(name, "rampart_") && !strings.HasPrefix(name, "rampart_http_") {
+			only.WriteString(line)
+		}
+	}
+	return only.String()
+}
+
 // startNotary runs the stand-in notary, and returns its address.
 func startNotary(t *testing.T) string {
 	t.Helper()

@@ -94,6 +94,8 @@ type World struct {
 	URL   string // http://127.0.0.1:port
 	Args  []string
 	Env   []string // further variables
+	// Config is a rampart.json to run in place of the flags that describe one environment.
+	Config string
 
 	t   testing.TB
 	dir string
@@ -113,7 +115,7 @@ func New(t testing.TB) *World {
 		w.Keys[name] = flagtest.NewKey(t, name)
 		keys = append(keys, w.Keys[name])
 	}
-	if err := os.WriteFile(filepath.Join(w.dir, "trust.json"), []byte(flagtest.Trust(t, Policy, keys...)), 0o600); err != nil {
+	if err := os.WriteFile(w.Trust(), []byte(flagtest.Trust(t, Policy, keys...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -145,9 +147,13 @@ func (w *World) Commit(spec, signer, message string) string {
 // Start runs "reconcile run" until the test ends or Stop is called, and waits for its server.
 func (w *World) Start() {
 	w.t.Helper()
-	args := append([]string{"run", "--repo", w.Repo.URL(), "--trust", filepath.Join(w.dir, "trust.json"), "--redis", w.Redis.URL(),
-		"--state-dir", w.State, "--interval", "300ms", "--listen", strings.TrimPrefix(w.URL, "http://")}, w.Args...)
-	w.cmd = exec.Command(Build(w.t, "reconcile"), args...)
+	args := []string{"run", "--listen", strings.TrimPrefix(w.URL, "http://")}
+	if w.Config != "" {
+		args = append(args, "--config", w.Config)
+	} else {
+		args = append(args, "--repo", w.Repo.URL(), "--trust", w.Trust(), "--redis", w.Redis.URL(), "--state-dir", w.State, "--interval", "300ms")
+	}
+	w.cmd = exec.Command(Build(w.t, "reconcile"), append(args, w.Args...)...)
 	w.cmd.Env = append(append(w.Repo.Env(), "RAMPART_ADMIN_TOKEN="+Token), w.Env...)
 	w.log = &bytes.Buffer{}
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
@@ -166,6 +172,17 @@ func (w *World) Start() {
 		code, _ := w.Ask("GET", "/healthz", "")
 		return code == http.StatusOK
 	})
+}
+
+// Trust is the trust policy's file.
+func (w *World) Trust() string { return filepath.Join(w.dir, "trust.json") }
+
+// Hangup sends the reconciler SIGHUP.
+func (w *World) Hangup() {
+	w.t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // Stop ends the reconciler; a second call does nothing.
