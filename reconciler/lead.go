@@ -160,7 +160,7 @@ func (r *Reconciler) takeLead(ctx context.Context, force bool) bool {
 		return r.nowLeads()
 	}
 	if !force && looked && !again {
-		if lease = r.seeLease(ctx); lease.Held(time.Now()) || lease.Term == 0 && ctx.Err() != nil || r.yields(lease) {
+		if lease = r.seeLease(ctx); lease.Held(time.Now()) || lease.Term == 0 && ctx.Err() != nil || r.yields(ctx, lease) {
 			return r.nowLeads()
 		}
 	}
@@ -171,11 +171,14 @@ func (r *Reconciler) takeLead(ctx context.Context, force bool) bool {
 // yields says whether a Redis that was flushed is left to another for one lease time: to
 // whoever led, who takes the lease again at once and knows what was live last. This
 // instance may have been cut off and know less.
-func (r *Reconciler) yields(lease redisstore.Lease) bool {
+func (r *Reconciler) yields(ctx context.Context, lease redisstore.Lease) bool {
 	p := &r.lead.passes
 	if _, ok := r.history.last(); lease.Term > 0 || !ok {
 		p.vacant = time.Time{}
 		return false
+	}
+	if _, err := r.cfg.Store.Meta(ctx); !errors.Is(err, redisstore.ErrNoMeta) {
+		return false // the lease alone was taken away, and meta tells what is live
 	}
 	if p.vacant.IsZero() {
 		p.vacant = time.Now()
