@@ -21,8 +21,15 @@ func (e *Environment) problems() []schema.Problem {
 	if e.Repo == "" {
 		say("", `give it, or all of them, a "repo"`, "no repository is given for environment %s", e.Environment)
 	}
-	if hasPassword(e.Repo) {
-		say("repo", "git_token_env or git_token_file say where it is", "the repository's address holds a password or token, which does not belong in this file")
+	if user, query := overHTTP(e.Repo); user || query || hasPassword(e.Repo) {
+		what := "a password or token"
+		switch {
+		case user && !hasPassword(e.Repo): // some forges take a token in its place
+			what = "a user name, or a token in place of one"
+		case query:
+			what = "a query"
+		}
+		say("repo", "git_token_env or git_token_file say where the token is, git_user whose it is", "the repository's address holds %s, which does not belong in this file", what)
 	}
 	switch ways := count(e.Redis, e.RedisEnv, e.RedisFile); {
 	case ways == 0:
@@ -93,6 +100,20 @@ func hasPassword(address string) bool {
 		}
 	}
 	return false
+}
+
+// overHTTP says whether an http or https address of a repository holds user information or a query: either may be a secret.
+// With ssh, the user is part of the address.
+func overHTTP(address string) (user, query bool) {
+	scheme, rest, found := strings.Cut(address, "://")
+	if scheme = strings.ToLower(scheme); !found || scheme != "http" && scheme != "https" {
+		return false, false
+	}
+	host := rest
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		host = rest[:i]
+	}
+	return strings.Contains(host, "@"), strings.ContainsAny(rest, "?#")
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

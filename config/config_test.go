@@ -79,6 +79,11 @@ func TestRefused(t *testing.T) {
 		"node's, by space":   {`{"version":1,"environments":{"a":{"repo":"/r","redis":"redis://n1:7000 :geheim@n2:7000","trust":"t","state_dir":"/s"}}}`, `holds a password`},
 		"inherited password": {`{"version":1,"redis":"redis://:geheim@h","environments":{"a":{"repo":"/r","trust":"t","state_dir":"/s"}}}`, `f:1:22: /redis: the address of Redis`},
 		"repo token":         {`{"version":1,"environments":{"a":{"repo":"https://x:geheim@h/r","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `f:1:42: /environments/a/repo`},
+		"token as user":      {`{"version":1,"environments":{"a":{"repo":"https://geheim@h/r","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `f:1:42: /environments/a/repo: the repository's address holds a user name, or a token in place of one, which does not belong in this file (git_token_env`},
+		"token as user, up":  {`{"version":1,"repo":"HTTP://geheim@h","environments":{"a":{"redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `f:1:21: /repo: the repository's address holds a user name`},
+		"user, no password":  {`{"version":1,"environments":{"a":{"repo":"https://geheim:@h/r","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `holds a user name`},
+		"token in the query": {`{"version":1,"environments":{"a":{"repo":"https://h/r?private_token=geheim","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `f:1:42: /environments/a/repo: the repository's address holds a query`},
+		"ssh password":       {`{"version":1,"environments":{"a":{"repo":"ssh://git:geheim@h/r","redis":"redis://h","trust":"t","state_dir":"/s"}}}`, `holds a password or token`},
 		"interval":           {`{"version":1,"environments":{"a":{` + base + `,"interval":"1ms"}}}`, `at least 100ms`},
 		"namespace":          {`{"version":1,"environments":{"a":{` + base + `,"namespace":"flags v1:"}}}`, `/environments/a/namespace: the namespace "flags v1:" has a space or control character`},
 		"no namespace":       {`{"version":1,"environments":{"a":{` + base + `,"namespace":":"}}}`, `/environments/a/namespace: the namespace ":" has no name before the colon`},
@@ -98,6 +103,16 @@ func TestRefused(t *testing.T) {
 				t.Errorf("the error tells the password: %v", err)
 			}
 		})
+	}
+}
+
+// What stands before an @ is no secret where it is ssh's user, or part of a path.
+func TestRepositoryAddresses(t *testing.T) {
+	for _, repo := range []string{"git@h:acme/flags.git", "ssh://git@h:22/acme/flags", "https://h/~acme/flags@v1", "file:///srv/flags@home", "../flags?"} {
+		src := fmt.Sprintf(`{"version":1,"environments":{"a":{"repo":%q,"redis":"redis://h","trust":"t","state_dir":"/s"}}}`, repo)
+		if _, err := config.Parse("f", []byte(src)); err != nil {
+			t.Errorf("%s is refused: %v", repo, err)
+		}
 	}
 }
 

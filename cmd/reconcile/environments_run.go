@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ import (
 type fleet struct {
 	a       *app // what all have in common
 	web     web
+	began   *config.File // as it was read at the start
 	log     *slog.Logger
 	reg     *prometheus.Registry // of the process; each member has its own beside it
 	metrics fleetMetrics
@@ -57,7 +59,7 @@ func (a *app) runFleet(ctx context.Context, w web) error {
 		w.listen = file.Listen
 	}
 	w.allowHosts, w.link = file.AllowHosts, file.ConsoleURL
-	f := &fleet{a: a, web: w, log: log, reg: newRegistry(), opening: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), members: map[string]*member{}}
+	f := &fleet{a: a, web: w, began: file, log: log, reg: newRegistry(), opening: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), members: map[string]*member{}}
 	f.metrics.open = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "rampart_environment_open", Help: "1 while the environment is looked after, 0 while it cannot be opened."}, []string{"environment"})
 	f.metrics.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rampart_config_reloaded", Help: "1 when the file of --config was well formed when it was read last, 0 when the one before is still in force."})
 	f.reg.MustRegister(f.metrics.open, f.metrics.reloaded)
@@ -82,6 +84,9 @@ func (a *app) chosen() (*config.File, error) {
 func (f *fleet) run(ctx context.Context, file *config.File) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before anybody can see that it runs: unheeded, the signal would end it
+	defer signal.Stop(hup)
 	srv, err := f.serve(ctx)
 	if err != nil {
 		return err
@@ -89,9 +94,6 @@ func (f *fleet) run(ctx context.Context, file *config.File) error {
 	f.ctx = ctx
 	f.apply(file.Environments)
 	f.log.Info("reconciling", slog.String("config", f.a.environments.file), slog.Int("environments", len(file.Environments)), slog.String("listen", srv.address))
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for ctx.Err() == nil {
 		select {
 		case <-hup:
@@ -119,11 +121,32 @@ func (f *fleet) reload() {
 		return
 	}
 	f.metrics.reloaded.Set(1)
+	if later := f.atRestart(file); len(later) > 0 {
+		f.log.Warn("these settings of the process changed; they need a restart", slog.String("settings", strings.Join(later, ", ")))
+	}
 	started, stopped := f.apply(file.Environments)
 	f.log.Info("read the environments again", slog.Int("environments", len(file.Environments)), slog.Int("started", started), slog.Int("stopped", stopped))
 	for _, m := range f.all() {
 		m.hurry()
 	}
+}
+
+// atRestart are the settings in which the file differs from what is in force, and which only a restart takes up.
+func (f *fleet) atRestart(file *config.File) []string {
+	var out []string
+	if file.Listen != f.began.Listen && !given(f.a.env.Args, "--listen") {
+		out = append(out, "listen")
+	}
+	if !slices.Equal(file.AllowHosts, f.began.AllowHosts) {
+		out = append(out, "allow_hosts")
+	}
+	if file.ConsoleURL != f.began.ConsoleURL {
+		out = append(out, "console_url")
+	}
+	if file.StateDir != f.began.StateDir {
+		out = append(out, "state_dir")
+	}
+	return out
 }
 
 // apply starts what is new, stops what is gone, and restarts what changed. It waits for those that stop: a state folder may
@@ -133,7 +156,7 @@ func (f *fleet) apply(want []config.Environment) (started, stopped int) {
 	keep := map[string]bool{}
 	for _, e := range want {
 		m := f.members[e.Environment]
-		keep[e.Environment] = m != nil && reflect.DeepEqual(m.e, e) && m.redis == f.redisOf(e)
+		keep[e.Environment] = m != nil && reflect.DeepEqual(m.e.Settings, e.Settings) && m.redis == f.redisOf(e)
 	}
 	var ending []*member
 	for name, m := range f.members {
