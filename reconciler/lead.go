@@ -203,10 +203,17 @@ func (r *Reconciler) claim(ctx context.Context, force, again bool) {
 	r.ask(ctx, redisstore.Claim{Floor: r.floor(), Again: again, Force: force})
 }
 
-// reclaim takes the lease again that a flushed Redis forgot while this instance had it.
-// What was live under it is to be looked at anew, as in any new term.
-func (r *Reconciler) reclaim(ctx context.Context, forgotten redisstore.Lease) {
-	r.ask(ctx, redisstore.Claim{Floor: forgotten.Term})
+// deposed takes note that Redis has another lease than this instance's, now. Where a flush
+// forgot it while it ran, it is taken again at once, and deposed says so: what was live
+// under it is to be looked at anew, as in any new term.
+func (r *Reconciler) deposed(ctx context.Context, now redisstore.Lease) (forgotten bool) {
+	mine, _ := r.lastLease()
+	forgotten = now.Term == 0 && r.leads()
+	r.lead.lost(now, true)
+	if forgotten {
+		r.ask(ctx, redisstore.Claim{Floor: mine.Term})
+	}
+	return forgotten
 }
 
 // ask asks for the lease.
@@ -323,14 +330,10 @@ func (r *Reconciler) contested(ctx context.Context) error {
 	if l.Term == r.term() && l.Owner == r.lead.owner {
 		return nil
 	}
-	if mine, _ := r.lastLease(); l.Term == 0 && r.leads() {
-		r.lead.lost(l, true)
-		r.reclaim(ctx, mine)
-		r.rouse()
+	defer r.rouse()
+	if r.deposed(ctx, l) {
 		return fmt.Errorf("%w, as far as Redis knows: it has forgotten the lease", ErrNotLeader)
 	}
-	r.lead.lost(l, true)
-	r.rouse()
 	return fmt.Errorf("%w: %s, in term %d", ErrNotLeader, l.Holder, l.Term)
 }
 

@@ -41,9 +41,7 @@ func (r *Reconciler) renew(ctx context.Context) {
 	l.mu.Unlock()
 	switch {
 	case errors.Is(err, redisstore.ErrConflict):
-		l.lost(got, true)
-		if got.Term == 0 && time.Now().Before(mine.Expires.Add(-r.margin())) {
-			r.reclaim(bounded, mine)
+		if r.deposed(bounded, got) {
 			r.rouse()
 		}
 	case err != nil:
