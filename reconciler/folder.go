@@ -27,6 +27,7 @@ import (
 //	state.json         the cursor: what else is worth keeping; replaced as a whole
 //	spec/<hex>         the accepted spec's bytes, by their sha256, for a start without git
 //	spec/<hex>.bundles the bundles it was accepted with, a JSON object path -> bytes
+//	accept-history.used.json  the statement about history that was used last, to be said again
 //	policy.json        the newest trust policy that was taken from the repository; replaced as a
 //	                   whole, before it judges anything
 //	repo/              the clone

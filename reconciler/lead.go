@@ -69,6 +69,9 @@ type passesOfLeadership struct {
 	seen      map[string]Refusal // refused beyond what is live, and since when that is known
 	looked    walkedFor          // what seen was found for
 	vacant    time.Time          // since when Redis has no lease on record, for one that did not lead
+	ahead     time.Time          // since when less is live than is known here, for one that follows
+	aheadOf   uint64             // the term that this was seen in
+	used      []byte             // the statement about history that was used last
 	due       time.Time
 }
 
@@ -267,7 +270,7 @@ func (r *Reconciler) nowLeads() bool {
 // granted.
 func (r *Reconciler) promote(lease redisstore.Lease) {
 	p := &r.lead.passes
-	p.assuming, r.store.epoch = true, lease.Term
+	p.assuming, p.ahead, r.store.epoch = true, time.Time{}, lease.Term
 	r.store.spec, r.store.meta, r.store.watch = nil, redisstore.Meta{}, watch{}
 	r.over.adopted, r.over.told = false, false
 	r.source.walked, r.source.rewrite, r.source.diverged = walkedFor{}, nil, nil

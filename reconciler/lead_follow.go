@@ -48,7 +48,11 @@ func (r *Reconciler) follow(ctx context.Context, patience time.Duration, before 
 		gitErr = nil
 	}
 	p.following = false
+	r.sayAgain(ctx)
 	r.ownCommands(ctx)
+	if trustErr == nil && storeErr == nil && walkErr == nil {
+		walkErr = r.overtake(ctx, head)
+	}
 	err := errors.Join(trustErr, storeErr, gitErr, walkErr, keepErr)
 	r.showRole()
 	return r.conclude(before, err), err
@@ -70,6 +74,7 @@ func (r *Reconciler) mirror(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("following generation %d: %w", meta.Generation, err)
 	}
+	r.weigh(meta)
 	if !done {
 		r.store.spec = nil
 		why := fmt.Sprintf("generation %d, %s at %.12s, is live", meta.Generation, meta.Version, meta.Commit)

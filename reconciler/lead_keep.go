@@ -130,18 +130,19 @@ func (r *Reconciler) lookAfterLease(ctx context.Context, word string) {
 		return
 	}
 	r.lead.mu.Lock()
-	had := r.lead.leading
+	had, notes := r.lead.leading, r.lead.lease.Notes
 	r.lead.mu.Unlock()
 	if had {
 		r.renew(ctx)
 		r.lead.mu.Lock()
+		told := !notes.Equal(r.lead.lease.Notes) // by one that follows
 		over := r.lead.leading && !time.Now().Before(r.lead.lease.Expires.Add(-r.margin()))
 		is := r.lead.leading
 		if over && r.lead.stop != nil {
 			r.lead.stop() // nothing of it may be written after the lease has run out
 		}
 		r.lead.mu.Unlock()
-		if !is {
+		if !is || told {
 			r.rouse()
 		}
 		return

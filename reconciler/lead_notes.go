@@ -150,7 +150,7 @@ func (r *Reconciler) shareSuspension(ctx context.Context, s *Suspension) error {
 	if err != nil {
 		return fmt.Errorf("encoding the suspension: %w", err)
 	}
-	return r.setNotes(ctx, func(n *redisstore.Notes) { n.Suspension = src })
+	return r.changeNotes(ctx, func(n *redisstore.Notes) { n.Suspension = src })
 }
 
 // shareStatement leaves a statement about history that was used where the others find it.
@@ -158,25 +158,22 @@ func (r *Reconciler) shareStatement(ctx context.Context, sealed []byte) {
 	if !r.leased() || r.lead.passes.following {
 		return
 	}
-	if err := r.setNotes(ctx, func(n *redisstore.Notes) { n.History = sealed }); err != nil {
+	if err := r.changeNotes(ctx, func(n *redisstore.Notes) { n.History = sealed }); err != nil {
 		r.log.Error("telling the other instances of the statement about history; each needs it, should it lead", slog.Any("error", err))
 	}
 }
 
-func (r *Reconciler) setNotes(ctx context.Context, change func(*redisstore.Notes)) error {
-	l := &r.lead
-	l.mu.Lock()
-	lease := l.lease
-	l.mu.Unlock()
-	notes := lease.Notes
-	change(&notes)
-	if err := r.cfg.Store.SetNotes(ctx, lease, notes); err != nil {
+func (r *Reconciler) changeNotes(ctx context.Context, change func(*redisstore.Notes)) error {
+	lease, _ := r.lastLease()
+	notes, err := r.cfg.Store.ChangeNotes(ctx, lease, change)
+	if err != nil {
 		return err
 	}
+	l := &r.lead
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.lease.Term == lease.Term {
 		l.lease.Notes = notes
 	}
-	l.mu.Unlock()
 	return nil
 }

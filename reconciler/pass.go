@@ -56,6 +56,7 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 
 	suspended := r.heedSuspension(ctx)
 	trustErr := r.readTrust(ctx)
+	r.sayAgain(ctx)
 	r.reviewOverrides(ctx)
 	r.takeDropped(ctx)
 	r.revalidate(ctx)

@@ -200,6 +200,7 @@ func Open(cfg Config) (*Reconciler, error) {
 	r.metrics = newMetrics(cfg.Metrics)
 	r.trace = newTracing(cfg.Trace, func() time.Time { return r.now() })
 	r.history = newHistory(all)
+	r.readUsed()
 	r.begin()
 	return r, nil
 }

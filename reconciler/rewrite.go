@@ -153,6 +153,7 @@ func (r *Reconciler) goFrom(ctx context.Context, h *trust.AcceptHistory, signers
 	e.Outcome = OutcomeApplied
 	r.outcome(ctx, e)
 	r.saveCursor()
+	r.keepUsed(src)
 	r.shareStatement(ctx, src)
 	r.log.Warn(e.Message, slog.Any("signers", signers))
 	return nil

@@ -81,7 +81,7 @@ func reconcilerWork(ctx context.Context, s *redisstore.Store) error {
 	if _, err := s.Lease(ctx); err != nil {
 		return err
 	}
-	if err := s.SetNotes(ctx, l, redisstore.Notes{Suspension: []byte("{}")}); err != nil {
+	if _, err := s.ChangeNotes(ctx, l, func(n *redisstore.Notes) { n.Suspension = []byte("{}") }); err != nil {
 		return err
 	}
 	if err := firstWord(ctx, s); err != nil {

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -57,6 +58,11 @@ type Lease struct {
 type Notes struct {
 	Suspension []byte // that nothing new is to be taken, or may be again
 	History    []byte // the last signed statement about a rewritten history
+}
+
+// Equal says whether two notes are the same, to the byte.
+func (n Notes) Equal(o Notes) bool {
+	return bytes.Equal(n.Suspension, o.Suspension) && bytes.Equal(n.History, o.History)
 }
 
 // Held tells whether the lease was still running at that moment.
@@ -192,15 +198,24 @@ func (s *Store) ReleaseLease(ctx context.Context, l Lease) error {
 	return wrap(err, "giving back the lease of %s", s.ns)
 }
 
-// SetNotes writes the notes that differ from the lease's, as long as its term runs;
-// ErrConflict says that another has begun. Peers that listen are told.
-func (s *Store) SetNotes(ctx context.Context, l Lease, n Notes) error {
+// ChangeNotes lets change settle the notes as they are now, as long as the lease's term
+// runs; ErrConflict says that another has begun. change may be called more than once, and
+// where it leaves the notes as they are nothing is written. Peers that listen are told of
+// what was. It returns the notes as they are then.
+func (s *Store) ChangeNotes(ctx context.Context, l Lease, change func(*Notes)) (Notes, error) {
+	var now Notes
+	wrote := false
 	err := s.onLease(ctx, func(_ clocks, live lease) (func(redis.Pipeliner, string), error) {
 		if live.term != l.Term || live.owner != l.Owner {
 			return nil, fmt.Errorf("%w: term %d is over", ErrConflict, l.Term)
 		}
+		now = live.notes
+		change(&now)
+		if wrote = !now.Equal(live.notes); !wrote {
+			return nil, nil
+		}
 		return func(p redis.Pipeliner, key string) {
-			for name, value := range map[string][]byte{leaseSuspension: n.Suspension, leaseHistory: n.History} {
+			for name, value := range map[string][]byte{leaseSuspension: now.Suspension, leaseHistory: now.History} {
 				if value == nil {
 					p.HDel(ctx, key, name)
 				} else {
@@ -209,10 +224,10 @@ func (s *Store) SetNotes(ctx context.Context, l Lease, n Notes) error {
 			}
 		}, nil
 	})
-	if err == nil {
+	if err == nil && wrote {
 		s.hint(ctx, PeerNote)
 	}
-	return wrap(err, "writing the notes of %s", s.ns)
+	return now, wrap(err, "writing the notes of %s", s.ns)
 }
 
 // Lease tells who has the lease; the zero Lease when nobody ever had.

@@ -206,8 +206,13 @@ func TestLeaseByForce(t *testing.T) {
 			t.Fatalf("%+v, %v", a, err)
 		}
 		heard(redisstore.PeerTaken)
-		if err := s.SetNotes(ctx, a, redisstore.Notes{Suspension: []byte(`{}`), History: []byte(`[]`)}); err != nil {
-			t.Fatal(err)
+		for _, change := range []func(*redisstore.Notes){ // each leaves the other's as it is
+			func(n *redisstore.Notes) { n.Suspension = []byte(`{}`) },
+			func(n *redisstore.Notes) { n.History = []byte(`[]`) },
+		} {
+			if _, err := s.ChangeNotes(ctx, a, change); err != nil {
+				t.Fatal(err)
+			}
 		}
 		heard(redisstore.PeerNote)
 		if _, err := s.AcquireLease(ctx, redisstore.Claim{Holder: "a", Owner: "2", Again: true, TTL: time.Hour}); !errors.Is(err, redisstore.ErrHeld) {
@@ -220,14 +225,15 @@ func TestLeaseByForce(t *testing.T) {
 		if l, err := s.RenewLease(ctx, a, time.Hour); !errors.Is(err, redisstore.ErrConflict) || l.Holder != "b" {
 			t.Errorf("a renews: %+v, %v", l, err)
 		}
-		if err := s.SetNotes(ctx, a, redisstore.Notes{}); !errors.Is(err, redisstore.ErrConflict) {
+		none := func(n *redisstore.Notes) { *n = redisstore.Notes{} }
+		if _, err := s.ChangeNotes(ctx, a, none); !errors.Is(err, redisstore.ErrConflict) {
 			t.Errorf("a writes notes: %v", err)
 		}
 		if n := raw.HLen(ctx, "flags:v1:lease").Val(); n != 8 {
 			t.Errorf("the hash has %d fields: %v", n, raw.HGetAll(ctx, "flags:v1:lease").Val())
 		}
-		if err := s.SetNotes(ctx, b, redisstore.Notes{}); err != nil {
-			t.Error(err)
+		if n, err := s.ChangeNotes(ctx, b, none); err != nil || !n.Equal(redisstore.Notes{}) || raw.HLen(ctx, "flags:v1:lease").Val() != 6 {
+			t.Errorf("%+v, %v, %v", n, err, raw.HGetAll(ctx, "flags:v1:lease").Val())
 		}
 		if err := s.ReleaseLease(ctx, b); err != nil {
 			t.Error(err)
