@@ -44,6 +44,9 @@ type ruling struct {
 	found   []pii.Hit      // personal data in them, of which the policy warns
 }
 
+// passing says whether it waits for nobody but reconcilers.
+func (r *ruling) passing() bool { return r.code == NotLeader || r.code == StillJudging }
+
 // content is what one commit holds, as far as it could be read.
 type content struct {
 	commit  gitrepo.Commit

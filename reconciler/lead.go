@@ -296,6 +296,7 @@ func (r *Reconciler) stepDown(lease redisstore.Lease) {
 	r.pending, r.over.pending = nil, nil
 	r.store.spec = nil
 	r.source.walked = walkedFor{}
+	r.abandon(context.Background())
 	if lease.Owner != r.lead.owner {
 		r.log.Warn("this instance leads no more", slog.String("leader", lease.Holder), slog.Uint64("term", lease.Term))
 	} else {

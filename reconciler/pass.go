@@ -73,6 +73,10 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	if head != "" && !suspended && ctx.Err() == nil && !r.lead.passes.assuming && r.leads() {
 		walkErr = r.advance(ctx, head)
 	}
+	if errors.Is(walkErr, errStillJudging) {
+		walkErr = nil
+		r.rouse()
+	}
 	r.reviewOverrides(ctx) // git may say the same by now
 	if storeErr == nil && r.target != nil && !r.isApplied() && ctx.Err() == nil {
 		storeErr = r.timed("converge", func() error { return r.apply(ctx) })
@@ -164,7 +168,7 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		r.saveCursor()
 	}
 	return Result{
-		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil && r.source.newest.code != NotLeader || unread || r.revokedMessage() != "" || r.cursor.PolicyRefused != nil, Status: r.Status(),
+		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil && !r.source.newest.passing() || unread || r.revokedMessage() != "" || r.cursor.PolicyRefused != nil, Status: r.Status(),
 	}
 }
 

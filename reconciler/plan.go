@@ -137,6 +137,9 @@ func (r *Reconciler) foresee(ctx context.Context, p *Plan, head string, meta red
 	}
 	w := r.walker()
 	w.last = r.target.spec
+	if r.looping.Load() { // others wait: what the passes have judged is not judged again, and a plan that takes too long is none
+		w.known, w.rest = r.known, r.restless()
+	}
 	p.To = r.mark(r.target)
 	return r.foreseeWalk(ctx, p, w, r.trust.regime(), r.checked(), head)
 }

@@ -14,6 +14,9 @@ import (
 // walkOn judges what lies between the last accepted commit and head. A policy that takes over on the way ends a stretch: what
 // came before it is settled under the old one, then it is written down, and from its own commit on all is judged by it.
 func (r *Reconciler) walkOn(ctx context.Context, head string, want walkedFor) error {
+	if err := r.finish(ctx, head); err != nil {
+		return err
+	}
 	for {
 		commits, err := r.descend(ctx, head)
 		if err != nil || commits == nil {
@@ -199,29 +202,6 @@ func claims(now func() time.Time) func(gitrepo.Commit) time.Time {
 		last = at
 		return at
 	}
-}
-
-// stretch judges and settles commits under one policy.
-func (r *Reconciler) stretch(ctx context.Context, commits []gitrepo.Commit, want walkedFor) error {
-	if len(commits) > 0 {
-		if err := r.learn(ctx); err != nil {
-			return fmt.Errorf("looking at the time before the first generation: %w", err)
-		}
-	}
-	w := r.walker()
-	w.last, w.known = r.target.spec, r.known
-	w.clock = r.judgedAt
-	intents := map[string]Event{}
-	w.admit = func(st step) error {
-		e := r.stepEvent(st)
-		intents[st.Commit] = e
-		return r.intent(ctx, e)
-	}
-	j, err := w.walk(ctx, commits)
-	if err != nil {
-		return fmt.Errorf("looking at the new commits: %w", err)
-	}
-	return r.settle(ctx, j, intents, want)
 }
 
 // policyRefused takes note of the newest policy in the branch where it is not in force, and reports it once.

@@ -51,6 +51,7 @@ const (
 	TooSoon        Code = "TooSoon"
 	BehindDeferred Code = "BehindDeferred"
 	NotLeader      Code = "NotLeader"
+	StillJudging   Code = "StillJudging"
 
 	// Trouble: trying again may help.
 	FetchFailed      Code = "FetchFailed"
@@ -137,6 +138,7 @@ var Reasons = []Reason{
 	{TooSoon, ClassWaiting, "An increase came sooner than min_interval allows. It is taken when its time has come.", ""},
 	{BehindDeferred, ClassWaiting, "The commit builds on one that is deferred.", ""},
 	{NotLeader, ClassWaiting, "Another instance leads: it makes live what is authorized, and this one follows.", ""},
+	{StillJudging, ClassWaiting, "There is more on the branch than one pass judges; the next one goes on where it stopped.", ""},
 	{FetchFailed, ClassTrouble, "The repository or the branch could not be read.", "check --repo, --branch, the network and the credentials"},
 	{StoreUnavailable, ClassTrouble, "Redis could not be read or written.", "check --redis and the server"},
 	{StoreConflict, ClassTrouble, "Another writer changed what is live between plan and write; nothing was written.", ""},

@@ -84,7 +84,10 @@ func (c Config) trustPath() string {
 	return c.TrustPath
 }
 
-func (c Config) interval() time.Duration { return cmp.Or(c.Interval, 10*time.Second) }
+// defaultInterval is the time between two looks, and how long one pass judges new commits.
+const defaultInterval = 10 * time.Second
+
+func (c Config) interval() time.Duration { return cmp.Or(c.Interval, defaultInterval) }
 
 func (c Config) name() string {
 	host, err := os.Hostname()

@@ -28,8 +28,9 @@ type sourceState struct {
 	rewrite  *Refusal      // why the branch as a whole is refused
 	refused  map[string]quarantined
 	earlier  *prehistory
-	diverged *Refusal // why a cold start stopped
-	standing standing // of what is live
+	diverged *Refusal  // why a cold start stopped
+	under    *underWay // a walk that rests between two passes
+	standing standing  // of what is live
 	// started is the last cold start's replay, which need not be made again.
 	started    *journey
 	startedFor startedFor

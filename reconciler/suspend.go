@@ -205,7 +205,7 @@ func (r *Reconciler) observeUntil(ctx context.Context, patience time.Duration) (
 	for end := time.Now().Add(patience); ; {
 		left := time.Until(end)
 		head, err := r.observe(ctx, max(min(left, glances), time.Millisecond))
-		if !errors.Is(err, errStillFetching) || left <= glances || r.urgent.Load() > 0 {
+		if !errors.Is(err, errStillFetching) || left <= glances || r.commanded() {
 			return head, err
 		}
 	}

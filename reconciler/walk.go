@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,63 +59,100 @@ type walker struct {
 	// admit is asked before a commit becomes a generation; an error passes it over, as
 	// if it had not been authorized. nil admits all.
 	admit func(s step) error
+	// rest is asked after each commit whether something else must be looked after first;
+	// nil: nothing waits.
+	rest func() bool
 }
 
 // walk judges each commit against what the ones before it left, oldest first. A commit
 // that is refused or deferred is passed over: the next one is judged against the same
-// last accepted content.
+// last accepted content. errStillJudging says that it was to rest before its end.
 func (w *walker) walk(ctx context.Context, commits []gitrepo.Commit) (journey, error) {
-	j := journey{}
+	k := w.begin(commits)
+	if done, err := k.on(ctx); !done {
+		return journey{}, cmp.Or(err, errStillJudging)
+	}
+	return k.journey, nil
+}
+
+// walk is one that is under way: it may rest between two commits, as long as what it
+// began from stands.
+type walk struct {
+	*walker
+	journey journey // whole once all commits are judged
+	commits []gitrepo.Commit
+	judged  int         // how many of them
+	waiting *flags.Spec // the newest deferred content
+}
+
+func (w *walker) begin(commits []gitrepo.Commit) *walk {
 	w.history = w.history.fork()
-	var waiting *flags.Spec // the newest deferred content
-	for i, commit := range commits {
+	return &walk{walker: w, commits: commits}
+}
+
+// on goes on judging, one commit at least, until it is to rest. It says whether all are
+// judged. After an error nothing of the walk counts.
+func (k *walk) on(ctx context.Context) (done bool, err error) {
+	for began := k.judged; k.judged < len(k.commits); k.judged++ {
 		if err := ctx.Err(); err != nil {
-			return journey{}, err
+			return false, err
 		}
-		if w.eras != nil {
-			w.under(w.eras[i])
+		if k.rest != nil && k.judged > began && k.rest() {
+			return false, nil
 		}
-		if r, ok := w.remembered(commit); ok {
-			j.refused = append(j.refused, r)
-			j.head = &ruling{code: r.Code, message: r.Message, hint: r.Hint}
-			continue
+		if k.eras != nil {
+			k.under(k.eras[k.judged])
 		}
-		c, err := w.load(ctx, commit)
-		if err != nil {
-			return journey{}, fmt.Errorf("reading commit %.12s: %w", commit.Hash, err)
-		}
-		w.now = w.clock(commit)
-		told := w.trace.judging()
-		r := w.judge(c)
-		if waiting != nil && r.code == NotAuthorized {
-			r = w.behind(waiting, c, r)
-		}
-		if c.files != nil && c.files.trouble != nil {
-			return journey{}, fmt.Errorf("reading commit %.12s: %w", commit.Hash, c.files.trouble)
-		}
-		told(commit.Hash, r)
-		j.head = &r
-		switch r.verdict {
-		case refused:
-			j.refused = append(j.refused, w.refusal(commit, r))
-		case deferred:
-			waiting = r.spec
-			j.deferred = append(j.deferred, w.refusal(commit, r))
-		case same:
-			waiting = nil
-			j.checked, j.signed = commit.Hash, &c
-			j.refused, j.deferred = nil, nil
-		default:
-			if err := w.take(&j, c, r); err != nil {
-				r.verdict, r.code, r.message, r.hint = refused, RecordFailed, err.Error(), ""
-				j.trouble = errors.Join(j.trouble, err)
-				j.refused = append(j.refused, w.refusal(commit, r))
-				continue
-			}
-			waiting = nil
+		if err := k.step(ctx, k.commits[k.judged]); err != nil {
+			return false, err
 		}
 	}
-	return j, nil
+	return true, nil
+}
+
+// step judges one commit.
+func (k *walk) step(ctx context.Context, commit gitrepo.Commit) error {
+	w, j := k.walker, &k.journey
+	if r, ok := w.remembered(commit); ok {
+		j.refused = append(j.refused, r)
+		j.head = &ruling{code: r.Code, message: r.Message, hint: r.Hint}
+		return nil
+	}
+	c, err := w.load(ctx, commit)
+	if err != nil {
+		return fmt.Errorf("reading commit %.12s: %w", commit.Hash, err)
+	}
+	w.now = w.clock(commit)
+	told := w.trace.judging()
+	r := w.judge(c)
+	if k.waiting != nil && r.code == NotAuthorized {
+		r = w.behind(k.waiting, c, r)
+	}
+	if c.files != nil && c.files.trouble != nil {
+		return fmt.Errorf("reading commit %.12s: %w", commit.Hash, c.files.trouble)
+	}
+	told(commit.Hash, r)
+	j.head = &r
+	switch r.verdict {
+	case refused:
+		j.refused = append(j.refused, w.refusal(commit, r))
+	case deferred:
+		k.waiting = r.spec
+		j.deferred = append(j.deferred, w.refusal(commit, r))
+	case same:
+		k.waiting = nil
+		j.checked, j.signed = commit.Hash, &c
+		j.refused, j.deferred = nil, nil
+	default:
+		if err := w.take(j, c, r); err != nil {
+			r.verdict, r.code, r.message, r.hint = refused, RecordFailed, err.Error(), ""
+			j.trouble = errors.Join(j.trouble, err)
+			j.refused = append(j.refused, w.refusal(commit, r))
+			return nil
+		}
+		k.waiting = nil
+	}
+	return nil
 }
 
 // under lets a policy judge what follows.

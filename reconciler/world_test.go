@@ -22,16 +22,17 @@ import (
 // clock, and a reconciler between them.
 type world struct {
 	*flagtest.Stage
-	t      testing.TB
-	clock  *flagtest.Clock
-	cfg    Config
-	dir    string
-	r      *Reconciler
-	git    *gitrepo.Repo
-	store  *redisstore.Store
-	events []Event // all outcomes
-	fail   error   // what the recorder answers to an intent
-	url    string  // of the repository, where it is not the folder itself
+	t        testing.TB
+	clock    *flagtest.Clock
+	cfg      Config
+	dir      string
+	r        *Reconciler
+	git      *gitrepo.Repo
+	store    *redisstore.Store
+	events   []Event     // all outcomes
+	fail     error       // what the recorder answers to an intent
+	intended func(Event) // is told of each intent
+	url      string      // of the repository, where it is not the folder itself
 }
 
 const maintainer = `{"roles":{"maintainer":{"signers":["alice"],"may":["*"]}}}`
@@ -188,7 +189,12 @@ func (w *world) wantLive(generation uint64, feature, pct string) {
 
 type worldRecorder struct{ w *world }
 
-func (r worldRecorder) Intent(_ context.Context, e Event) error { return r.w.fail }
+func (r worldRecorder) Intent(_ context.Context, e Event) error {
+	if r.w.intended != nil {
+		r.w.intended(e)
+	}
+	return r.w.fail
+}
 
 func (r worldRecorder) Outcome(_ context.Context, e Event) error {
 	r.w.events = append(r.w.events, e)

@@ -85,9 +85,7 @@ func (ns namespace) checkKey(k flags.Key) error {
 // pattern matches every key of the namespace and no other, in SCAN and PSUBSCRIBE.
 func (ns namespace) pattern() string { return globEscape(string(ns)) + "*" }
 
-func globEscape(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
-}
+var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace
 
 // tagged tells whether every key of the namespace falls into one slot of a
 // cluster: the namespace holds a hash tag, as flags:{v1}: does.
