@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rampart-flags/rampart/client"
 	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/internal/flagtest"
 	"github.com/rampart-flags/rampart/redisstore"
 )
 
@@ -194,26 +194,8 @@ func TestAFileIsWatched(t *testing.T) {
 	eventually(t, "the mended file", func() bool { _, stale := c.Stale(); return !stale && !c.Enabled("receipts", "acme", "u") })
 }
 
-// lockedBuffer is a log that others may still write to.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestForcedFeatures(t *testing.T) {
-	var log lockedBuffer
+	var log flagtest.Buffer
 	c := open(t, client.Options{
 		Sources: []client.Source{client.Static([]byte(`{"version":"v1","features":{"receipts":{"pct":100},"new-checkout.v2":{"pct":0}}}`))},
 		Environ: []string{"RAMPART_FORCE_RECEIPTS=off", "RAMPART_FORCE_NEW_CHECKOUT_V2=on", "RAMPART_FORCE_NOT_THERE_YET=ON"},

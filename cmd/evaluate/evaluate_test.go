@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,30 +28,13 @@ type running struct {
 	url    string
 	stop   context.CancelFunc
 	done   chan error
-	stderr *safeBuffer
-}
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	stderr *flagtest.Buffer
 }
 
 func start(t *testing.T, environ map[string]string, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{t: t, stop: cancel, done: make(chan error, 1), stderr: &safeBuffer{}}
+	r := &running{t: t, stop: cancel, done: make(chan error, 1), stderr: &flagtest.Buffer{}}
 	env := cli.Env{
 		Args: append([]string{"--listen", "127.0.0.1:0", "--poll", "100ms"}, args...), Stdin: strings.NewReader(""),
 		Stdout: io.Discard, Stderr: r.stderr, Getenv: func(name string) string { return environ[name] },

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,25 +28,7 @@ type instance struct {
 	args    []string
 	stage   *flagtest.Stage
 	cmd     *exec.Cmd
-	said    *said
-}
-
-// said keeps what a process says while it runs.
-type said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	said    *flagtest.Buffer
 }
 
 // launch starts an instance and waits until it serves.
@@ -71,7 +52,7 @@ func (i *instance) start() {
 	args := append([]string{"run", "--name", i.name, "--listen", "127.0.0.1:0", "--interval", "1s"}, i.args...)
 	i.cmd = command(i.t, i.stage, i.state, args...)
 	i.cmd.Env = append(i.cmd.Env, "RAMPART_ADMIN_TOKEN=0123456789abcdef")
-	i.said = &said{}
+	i.said = &flagtest.Buffer{}
 	i.cmd.Stdout, i.cmd.Stderr = i.said, i.said
 	if err := i.cmd.Start(); err != nil {
 		i.t.Fatal(err)
