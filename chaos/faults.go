@@ -178,8 +178,10 @@ func (s *storm) terminate(a action) error {
 }
 
 // again starts a process that was ended. A server whose port is taken for a moment is
-// tried again.
+// tried again, by one at a time: what was ended twice is started once.
 func (s *storm) again(p *process) error {
+	p.life.Lock()
+	defer p.life.Unlock()
 	if p.alive() {
 		return nil
 	}

@@ -25,6 +25,8 @@ type process struct {
 	log  string
 	up   func() bool // says whether it answers; nil when nobody needs to know
 
+	life sync.Mutex // held by who starts it again
+
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	done    chan struct{}

@@ -2,6 +2,7 @@ package receipt
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 )
 
@@ -16,6 +17,9 @@ type Tracker struct {
 	done   map[string]int
 	folded map[uint64]bool
 	seen   map[string]bool // digests that were live before
+
+	covered   uint64            // by the newest checkpoint, when last looked at
+	confirmed map[string]uint64 // then
 }
 
 // tracked is a generation whose record was not complete when last looked at.
@@ -29,6 +33,12 @@ type tracked struct {
 // NewTracker follows the ledger in dir, from its beginning.
 func NewTracker(dir string) *Tracker {
 	return &Tracker{dir: dir, open: map[uint64]*tracked{}, done: map[string]int{}, folded: map[uint64]bool{}, seen: map[string]bool{}}
+}
+
+// Current reports whether Tenants would answer as it did last: the ledger has size records, all of them under a checkpoint, and
+// the confirmations are the same. It reads nothing.
+func (t *Tracker) Current(size uint64, confirmed map[string]uint64) bool {
+	return t.confirmed != nil && t.next == size && t.covered >= size && maps.Equal(t.confirmed, confirmed)
 }
 
 // Tenants reads what is new and returns each tenant's share. confirmed is how many receipts each notary's newest confirmation
@@ -45,6 +55,7 @@ func (t *Tracker) Tenants(confirmed map[string]uint64) (map[string]Share, error)
 	if err != nil {
 		return nil, err
 	}
+	t.covered, t.confirmed = cp.Size, maps.Clone(confirmed)
 	covered := cp.Size
 	for _, size := range confirmed {
 		covered = min(covered, size)

@@ -34,9 +34,21 @@ func agree(t *testing.T, l *Ledger, tracker *Tracker, want []Expected, confirmed
 	t.Helper()
 	dir := l.opt.Dir
 	eventually(t, "the checkpoint", func() bool { cp, err := newestCheckpoint(dir); return err == nil && cp.Size == l.Size() })
-	got, err := tracker.Tenants(map[string]uint64{"n1": confirmed})
+	by := map[string]uint64{"n1": confirmed}
+	if tracker.Current(l.Size(), by) {
+		t.Errorf("nothing new is said to be there, of %d records with %d confirmed", l.Size(), confirmed)
+	}
+	got, err := tracker.Tenants(by)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		size, confirmed uint64
+		want            bool
+	}{{l.Size(), confirmed, true}, {l.Size() + 1, confirmed, false}, {l.Size(), confirmed + 1, false}} {
+		if is := tracker.Current(c.size, map[string]uint64{"n1": c.confirmed}); is != c.want {
+			t.Errorf("after %d records with %d confirmed, %d with %d are nothing new: %v", l.Size(), confirmed, c.size, c.confirmed, is)
+		}
 	}
 	src, err := OpenSource(dir)
 	if err != nil {

@@ -341,10 +341,11 @@ func (r *Reconciler) contested(ctx context.Context) error {
 	return fmt.Errorf("%w: %s, in term %d", ErrNotLeader, l.Holder, l.Term)
 }
 
-// leadForOverride sees to it that this instance leads before it applies a statement that
-// holds. Where Redis is away it keeps the statement for when it is back.
+// leadForOverride sees to it that this instance leads, and knows what is live, before it
+// applies a statement that holds. Where it cannot now, for Redis is away or git, it keeps
+// the statement for when it can.
 func (r *Reconciler) leadForOverride(ctx context.Context, src []byte) error {
-	if !r.leased() || r.leads() {
+	if !r.leased() || r.leads() && !r.lead.passes.assuming {
 		return nil
 	}
 	if r.target != nil {
@@ -354,7 +355,10 @@ func (r *Reconciler) leadForOverride(ctx context.Context, src []byte) error {
 		}
 	}
 	err := r.seize(ctx)
-	if errors.Is(err, redisstore.ErrUnavailable) && r.target != nil {
+	if err == nil {
+		err = r.assume(ctx)
+	}
+	if err != nil && r.target != nil && (!errors.Is(err, ErrNotLeader) || errors.Is(err, redisstore.ErrUnavailable)) {
 		if derr := DropOverride(r.cfg.Dir, src); derr == nil {
 			return fmt.Errorf("%w: %w", ErrOverridePending, err)
 		}

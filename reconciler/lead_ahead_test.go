@@ -1,10 +1,14 @@
 package reconciler
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/rampart-flags/rampart/flags"
+	"github.com/rampart-flags/rampart/trust"
 )
 
 // amended rewrites the newest commit, content and all, and gives the old and the new one.
@@ -181,4 +185,54 @@ func TestNumbersOutliveWhoBeganAnew(t *testing.T) {
 	b.release("flags-v4", "receipts", 40)
 	b.pass()
 	b.wantLive(4, "receipts", "40")
+}
+
+// A new leader that is behind, and cannot reach git, gets a break-glass statement. It keeps it, and does not write what it knows
+// over what is live; the statement is in force once git is back. Found by make chaos.
+func TestOverrideAtALeaderThatIsBehind(t *testing.T) {
+	a, b := pair(t, withBrake)
+	a.release("flags-v1", "receipts", 50, "search", 10)
+	a.pass()
+	b.pass()
+	a.release("flags-v2", "receipts", 50, "search", 20)
+	a.pass()
+	a.runOut()
+	if err := os.Rename(a.Repo.Origin, a.Repo.Origin+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.try(); err == nil || !b.r.leads() {
+		t.Fatalf("b leads: %v, %v", b.r.leads(), err)
+	}
+	before := b.meta()
+	brake := b.seal([]trust.OverrideItem{{Feature: "receipts"}}, "bob")
+	if _, err := b.r.Override(t.Context(), brake); !errors.Is(err, ErrOverridePending) {
+		t.Errorf("the statement was answered with %v", err)
+	}
+	var refused *RefusedOverride
+	if _, err := b.r.Override(t.Context(), b.seal([]trust.OverrideItem{{Feature: "receipts"}}, "bot")); !errors.As(err, &refused) {
+		t.Errorf("one by somebody who may not was answered with %v", err)
+	}
+	if err := DropOverride(filepath.Join(b.dir, "state"), b.seal([]trust.OverrideItem{{Feature: "search"}}, "bob")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := b.try(); err == nil {
+			t.Error("git is away, and nobody says so")
+		}
+		b.wantLive(2, "search", "20")
+	}
+	if m := b.meta(); m != before {
+		t.Errorf("meta became %+v, before %+v", m, before)
+	}
+	if err := os.Rename(a.Repo.Origin+".away", a.Repo.Origin); err != nil {
+		t.Fatal(err)
+	}
+	b.pass()
+	b.is("receipts", flags.DefaultTenant, "off")
+	b.is("search", flags.DefaultTenant, "off")
+	if s := b.wantRole(RoleLeader, 2); len(s.Overrides) != 2 {
+		t.Errorf("b says %+v", s.Overrides)
+	}
+	a.pass()
+	a.wantRole(RoleFollower, 2)
 }

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/rampart-flags/rampart/flags"
@@ -9,14 +10,21 @@ import (
 	"github.com/rampart-flags/rampart/signing"
 )
 
+// errAssuming: a new leader that does not know what is live was about to write.
+var errAssuming = errors.New("what is live is not known here yet, and nothing is written before")
+
 // whileLeading runs a write to the store under the lease: not at all where it has run
-// out, and no longer than it lasts. A process that is told to end finishes it.
+// out or what is live is not known, and no longer than it lasts. A process that is told to
+// end finishes it.
 func (r *Reconciler) whileLeading(ctx context.Context, write func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if !r.leads() {
 		return ErrNotLeader
+	}
+	if r.lead.passes.assuming {
+		return errAssuming
 	}
 	whole, end := r.writing(ctx)
 	defer end()

@@ -58,10 +58,10 @@ func (r *Reconciler) pass(ctx context.Context, patience time.Duration) (Result, 
 	trustErr := r.readTrust(ctx)
 	r.sayAgain(ctx)
 	r.reviewOverrides(ctx)
-	r.takeDropped(ctx)
 	r.revalidate(ctx)
 	storeErr := r.assume(ctx)
 	if storeErr == nil {
+		r.takeDropped(ctx)
 		storeErr = r.timed("heal", func() error { return r.heal(ctx) })
 	}
 	if errors.Is(storeErr, ErrNotLeader) && !r.takeLead(ctx, false) {

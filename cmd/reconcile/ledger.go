@@ -131,6 +131,9 @@ func (l *ledger) cover(log *slog.Logger, tracker *receipt.Tracker) {
 	for _, s := range l.anchors.State() {
 		confirmed[s.Notary] = s.Confirmed
 	}
+	if tracker.Current(l.Size(), confirmed) {
+		return
+	}
 	tenants, err := tracker.Tenants(confirmed)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // no checkpoint yet
