@@ -59,7 +59,7 @@ func (r *Reconciler) assume(ctx context.Context) error {
 // about history lets it go on.
 func (r *Reconciler) vouchedAndGone(ctx context.Context, meta redisstore.Meta) error {
 	last, _ := r.history.last()
-	if r.cfg.Key == nil || last.Digest == meta.Digest || !r.vouchedFor(meta) || r.statementWaits() {
+	if r.cfg.Key == nil || last.Digest == meta.Digest || !r.vouchedFor(meta) || r.statementHolds() {
 		return nil
 	}
 	commits, err := r.cfg.Repo.Walk(ctx, r.checked(), r.source.head, r.paths())

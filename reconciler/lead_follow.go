@@ -324,7 +324,7 @@ func (p *Plan) brings(verdicts ...string) bool {
 // it must lead.
 func (r *Reconciler) ownCommands(ctx context.Context) {
 	dropped, _ := filepath.Glob(filepath.Join(globQuote(r.cfg.Dir), overrideFolder, "*.json"))
-	rewritten := r.status.Condition(CondHistoryRewritten).Status == True && r.statementWaits()
+	rewritten := r.status.Condition(CondHistoryRewritten).Status == True && r.statementHolds()
 	if len(dropped) == 0 && !rewritten && !r.lead.passes.suspend {
 		return
 	}

@@ -23,6 +23,11 @@ func TestTakeoverWhileTheBranchLacksWhatIsLive(t *testing.T) {
 	a.release("flags-v1", "receipts", 10)
 	a.pass()
 	b.pass()
+	// A statement about another rewrite, which b had no use for, lets nothing go on here.
+	stale := b.historyStatement("alice", strings.Repeat("1", 40), strings.Repeat("2", 40))
+	if err := AcceptHistory(filepath.Join(b.dir, "state"), stale); err != nil {
+		t.Fatal(err)
+	}
 	a.release("flags-v2", "receipts", 20)
 	whole := a.release("flags-v3", "receipts", 30)
 	a.pass()

@@ -201,6 +201,17 @@ func (r *Reconciler) statementWaits() bool {
 	return err == nil
 }
 
+// statementHolds says whether the one that lies there counts, for this instance and now. One that does not, for it was meant for
+// what another instance knew, say, lies there until it is replaced.
+func (r *Reconciler) statementHolds() bool {
+	src, err := os.ReadFile(filepath.Join(r.folder.dir, statementName))
+	if err != nil || r.trust.policy == nil {
+		return false
+	}
+	_, _, why := r.statement(src)
+	return why == ""
+}
+
 // statement reads and judges a sealed statement about history.
 func (r *Reconciler) statement(src []byte) (h *trust.AcceptHistory, signers []string, why string) {
 	if len(src) > maxStatement {

@@ -59,6 +59,12 @@ func TestRunLooksByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	flagtest.Eventually(t, "the trouble to show", func() bool { return w.r.Status().Condition(CondFetchFailed).Status == True })
+	w.r.mu.Lock()
+	retry := w.r.source.retry
+	w.r.mu.Unlock()
+	if retry == retry.Round(0) { // found by make chaos
+		t.Errorf("the next try, at %v, waits for the time of day: a clock that is set back by an hour puts it off by an hour", retry)
+	}
 	if err := os.Rename(w.Repo.Origin+".away", w.Repo.Origin); err != nil {
 		t.Fatal(err)
 	}

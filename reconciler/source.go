@@ -92,7 +92,7 @@ func (r *Reconciler) observe(ctx context.Context, patience time.Duration) (strin
 		if ctx.Err() != nil {
 			return s.head, ctx.Err()
 		}
-		s.retry = now.Add(s.trouble.next())
+		s.retry = r.now().Add(s.trouble.next()) // not in UTC: a clock that is set back must not put it off
 		r.status.set(now, CondFetchFailed, True, FetchFailed, f.err.Error())
 		return s.head, fmt.Errorf("fetching: %w", f.err)
 	}
