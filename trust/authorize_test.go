@@ -2,6 +2,7 @@ package trust_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -261,5 +262,16 @@ func TestExpiredSigner(t *testing.T) {
 	}
 	if p.HasFull([]string{"alice"}, now) || !p.HasFull([]string{"alice"}, now.Add(-1)) {
 		t.Error("HasFull does not heed the end")
+	}
+	if len(p.Maintainers([]string{"alice"}, now)) > 0 || len(p.Maintainers([]string{"alice"}, now.Add(-1))) != 1 {
+		t.Error("Maintainers does not heed the end")
+	}
+}
+
+func TestMaintainersAreWhoseSignaturesCount(t *testing.T) {
+	p := policyWith(t, `{"maintainer":{"signers":["alice","bob"],"threshold":2,"may":["*"]},"shop":{"signers":["carol"],"may":["*"],"features":["shop-*"]},"ramp":{"signers":["bot"],"may":["ramp.up"]}}`)
+	got := p.Maintainers([]string{"bot", "bob", "carol", "mallory", "bob", "alice"}, now)
+	if want := []string{"bob", "alice"}; !slices.Equal(got, want) {
+		t.Errorf("maintainers are %q, want %q", got, want)
 	}
 }

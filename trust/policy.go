@@ -130,6 +130,19 @@ func (p *Policy) HasFull(signers []string, now time.Time) bool {
 	})
 }
 
+// Maintainers keeps those of signers who, as of now, are in a role that may do anything at all: whose signatures
+// count towards [Policy.HasFull]. Each is there once.
+func (p *Policy) Maintainers(signers []string, now time.Time) []string {
+	counted := p.counted(signers, now)
+	var out []string
+	for _, name := range signers {
+		if counted[name] && !slices.Contains(out, name) && slices.ContainsFunc(p.Roles, func(r Role) bool { return r.full() && slices.Contains(r.Signers, name) }) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // RolesOf lists the roles that signer is in, sorted, for people to read.
 func (p *Policy) RolesOf(signer string) []string {
 	var out []string

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,13 +81,15 @@ func (a *app) acceptHistory(ctx context.Context, args []string, s acceptSettings
 		if err := os.WriteFile(s.file, body, 0o600); err != nil {
 			return fmt.Errorf("keeping the statement: %w", err)
 		}
-		a.env.Talk("%s holds %d signatures; the next signs with --statement %s --key KEY, the last hands it over without --key", s.file, len(sealed.Bundles), s.file)
+		a.env.Talk("%s holds %s; the next signs with --statement %s --key KEY, the last hands it over without --key", s.file, counted(len(sealed.Bundles), "signature", "signatures"), s.file)
+		a.tellCounted(dir, sealed)
 		_, err := fmt.Fprintf(a.env.Stdout, "signed: history may go on from %.12s in place of %.12s\n", h.To, h.From)
 		return err
 	}
 	_, err = a.tellRunning(ctx, dir, "/admin/accept-history", body)
 	if errors.Is(err, errNoneRuns) {
 		a.env.Talk("no reconciler runs on %s: the next pass judges it: reconcile status", dir)
+		a.tellCounted(dir, sealed)
 		err = reconciler.AcceptHistory(dir, body)
 	}
 	if err != nil {
@@ -94,6 +97,63 @@ func (a *app) acceptHistory(ctx context.Context, args []string, s acceptSettings
 	}
 	_, err = fmt.Fprintf(a.env.Stdout, "history may go on from %.12s in place of %.12s\n", h.To, h.From)
 	return err
+}
+
+// tellCounted says whose signatures on a statement count, and by which policy, as far as this machine knows it. It only tells: the
+// reconciler judges by its own, and whoever signs on another machine may have none.
+func (a *app) tellCounted(dir string, sealed trust.Sealed) {
+	policy, name, err := a.policyHere(dir)
+	if err != nil {
+		a.env.Warn("mend it: docs/trust.md", "whose signatures count cannot be told: %v", err)
+		return
+	}
+	if policy == nil {
+		a.env.Talk("whose signatures count cannot be told: there is no policy here; name it with --trust FILE")
+		return
+	}
+	verify, _, err := a.verification()
+	if err != nil {
+		a.env.Warn(strings.Join(cli.Hints(err), "; "), "whose signatures count cannot be told: %v", err)
+		return
+	}
+	result, now := sealed.Verify(policy, verify), time.Now()
+	signers := result.Signers()
+	count := policy.Maintainers(signers, now)
+	for _, r := range result.Rejected {
+		a.env.Warn("", "a signature counts for nothing (%s): %v", r.Path, r.Reason)
+	}
+	for _, s := range signers {
+		if !slices.Contains(count, s) {
+			a.env.Warn("", "the signature of %s counts for nothing: no role in which %s still is may do everything", s, s)
+		}
+	}
+	a.env.Talk("judged by %s, the signatures that count: %s", name, or(strings.Join(count, ", "), "none"))
+	if !policy.HasFull(signers, now) {
+		a.env.Talk("hint: that is not enough of a role that may rewrite history; have more maintainers of that policy sign")
+	}
+}
+
+// policyHere is the policy in force as far as the file of --trust and the state folder know it, and what to call it; nil where
+// neither has one.
+func (a *app) policyHere(dir string) (p *trust.Policy, name string, err error) {
+	if a.trust != "" {
+		src, err := os.ReadFile(a.trust)
+		if err != nil {
+			return nil, "", fmt.Errorf("reading the trust policy: %w", err)
+		}
+		if p, err = trust.Parse(a.trust, src); err != nil {
+			return nil, "", fmt.Errorf("reading the trust policy: %w", err)
+		}
+		name = fmt.Sprintf("version %d of the policy, %s", p.Version, a.trust)
+	}
+	accepted, commit, err := reconciler.AcceptedPolicy(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	if accepted != nil && (p == nil || accepted.Version > p.Version) {
+		p, name = accepted, fmt.Sprintf("version %d of the policy, from the repository at %.12s", accepted.Version, commit)
+	}
+	return p, name, nil
 }
 
 // historyStatement is the statement of the file, where there is one, else a new one about COMMIT.

@@ -65,6 +65,15 @@ func (e Env) Talk(format string, args ...any) {
 	fmt.Fprintln(e.Stderr, strings.TrimRight(Printable(fmt.Sprintf(format, args...)), "\n"))
 }
 
+// Warn is [Env.Talk] of what a person should look at before going on, with what to do about it on a line of its own; "" for
+// nothing.
+func (e Env) Warn(todo, format string, args ...any) {
+	e.Talk("warning: "+format, args...)
+	if todo != "" {
+		e.Talk("hint: %s", todo)
+	}
+}
+
 // Progress shows one line on stderr that the next call replaces, on a terminal only. An empty text
 // wipes it: do that before writing anything else.
 func (e Env) Progress(text string) {
