@@ -68,6 +68,7 @@ type passesOfLeadership struct {
 	suspend   bool               // a suspension in the state folder is newer than the lease's
 	seen      map[string]Refusal // refused beyond what is live, and since when that is known
 	looked    walkedFor          // what seen was found for
+	policy    *Refusal           // why the newest policy in the branch is refused, as one that follows found
 	vacant    time.Time          // since when Redis has no lease on record, for one that did not lead
 	ahead     time.Time          // since when less is live than is known here, for one that follows
 	aheadOf   uint64             // the term that this was seen in
@@ -281,6 +282,9 @@ func (r *Reconciler) promote(lease redisstore.Lease) {
 		if _, ok := r.source.refused[commit]; !ok && ref.Since.Before(reported) && r.target != nil {
 			r.source.refused[commit] = quarantined{Refusal: ref, Last: r.target.Digest, Policy: r.trust.digest()}
 		}
+	}
+	if p.policy != nil && p.policy.Since.Before(reported) {
+		r.cursor.PolicyRefused = p.policy
 	}
 	p.seen, p.looked = nil, walkedFor{}
 	r.metrics.takeovers.Inc()

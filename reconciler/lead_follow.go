@@ -238,9 +238,9 @@ func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
 	}
 	if err == nil && plan.brings(string(KindPolicy)) && !plan.brings(accepted.String(), rollback.String()) {
 		// The policy changes and the spec does not: nothing of that is the leader's to number.
-		known := maps.Clone(r.source.refused)
+		known, reported := maps.Clone(r.source.refused), r.cursor.PolicyRefused
 		err = r.advance(ctx, head)
-		r.source.refused, r.pending = known, nil
+		r.source.refused, r.cursor.PolicyRefused, r.pending = known, reported, nil
 		want.policy = r.trust.digest()
 		if err == nil {
 			plan, err = r.foreseeAhead(ctx, head)
@@ -262,8 +262,14 @@ func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
 		return nil
 	}
 	s.set(now, CondHistoryRewritten, False, Descends, "")
+	if plan.Policy != nil {
+		r.policyAhead(plan.Policy.Refused)
+	}
 	seen := map[string]Refusal{}
 	for _, c := range plan.Commits {
+		if c.Kind == KindPolicy {
+			continue
+		}
 		ref := c.Refusal
 		if before, ok := p.seen[ref.Commit]; ok && before.Code == ref.Code {
 			ref.Since = before.Since
@@ -283,6 +289,9 @@ func (r *Reconciler) lookAhead(ctx context.Context, head string) error {
 			s.Refused, s.Deferred = nil, nil
 			r.source.newest = &ruling{verdict: accepted, code: NotLeader, message: fmt.Sprintf("%.12s is authorized; the leader makes it live", ref.Commit)}
 		}
+	}
+	if ref := r.policyUnfit(); ref != nil {
+		s.Refused = slices.Insert(s.Refused, 0, *ref)
 	}
 	if n := len(s.Refused); n > maxShown {
 		s.Refused = s.Refused[n-maxShown:]

@@ -183,6 +183,60 @@ func TestFollowerTakesThePolicyOver(t *testing.T) {
 	b.wantLive(2, "receipts", "20")
 }
 
+// Whichever instance is asked says that the newest policy is refused, and since when; whoever leads reports it.
+func TestFollowerShowsARefusedPolicy(t *testing.T) {
+	a, b := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	b.pass()
+	say := func(code Code, commit string, inTurn ...*world) {
+		t.Helper()
+		for _, w := range inTurn {
+			res := w.pass()
+			s := res.Status
+			switch ref := s.Policy.Refused; {
+			case code == "":
+				if ref != nil || len(s.Refused) > 0 || res.Refused {
+					t.Errorf("%s: the policy is refused: %+v, of all: %+v", w.cfg.Name, ref, s.Refused)
+				}
+			case ref == nil || ref.Code != code || ref.Commit != commit || ref.Hint == "" || len(s.Refused) != 1 || s.Refused[0].Commit != commit || !res.Refused:
+				t.Errorf("%s: the policy is refused: %+v, of all: %+v; a person must act: %t", w.cfg.Name, ref, s.Refused, res.Refused)
+			}
+		}
+	}
+	a.Rotate(2, `{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)
+	a.SignPolicy("mallory")
+	taken := a.Land("mallory's")
+	say(PolicyOldMaintainers, taken, b, a) // b sees it before the leader does
+	since := b.r.Status().Policy.Refused.Since
+	a.release("flags-v2", "receipts", 20)
+	a.clock.Advance(time.Minute)
+	b.pass()
+	if s := b.r.Status(); s.HeadLive || s.Policy.Refused == nil || len(s.Refused) != 1 {
+		t.Errorf("before the leader has taken the spec b says %+v, refused %+v", s.Policy, s.Refused)
+	}
+	say(PolicyOldMaintainers, taken, a, b)
+	b.wantRole(RoleFollower, 2)
+	if got := b.r.Status().Policy.Refused.Since; !got.Equal(since) {
+		t.Errorf("b says it is refused since %s, not since %s", got, since)
+	}
+	a.Repo.Git("rm", "-q", "specs/trust.json", "specs/trust.json.sigstore.json")
+	a.Land("it is gone")
+	say("", "", a, b)
+	if n := b.count(KindPolicy); n > 0 {
+		t.Errorf("b, which follows, reported %d policies", n)
+	}
+	a.Rotate(2, `{"roles":{"maintainer":{"signers":["alice","bob"],"may":["*"]}}}`)
+	taken = a.Land("signed by nobody")
+	b.pass()
+	a.close() // before it saw that
+	b.pass()
+	b.wantRole(RoleLeader, 2)
+	if ref := b.r.Status().Policy.Refused; ref == nil || ref.Code != PolicyUnsigned || ref.Commit != taken || b.count(KindPolicy) != 1 {
+		t.Errorf("b, which leads now, says %+v and has reported %d", ref, b.count(KindPolicy))
+	}
+}
+
 // A flushed Redis has forgotten who leads. What a person asks the leader in that moment is carried out all the same.
 func TestCommandsRightAfterAFlush(t *testing.T) {
 	a, _ := pair(t, withBrake)

@@ -168,7 +168,7 @@ func (r *Reconciler) conclude(before *Status, err error) Result {
 		r.saveCursor()
 	}
 	return Result{
-		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil && !r.source.newest.passing() || unread || r.revokedMessage() != "" || r.cursor.PolicyRefused != nil, Status: r.Status(),
+		Events: r.events, HeadLive: s.HeadLive, Refused: r.source.newest != nil && !r.source.newest.passing() || unread || r.revokedMessage() != "" || r.policyUnfit() != nil, Status: r.Status(),
 	}
 }
 

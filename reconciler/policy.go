@@ -169,7 +169,7 @@ func (r *Reconciler) showPolicy() {
 		r.status.Policy = nil
 		return
 	}
-	s := &PolicyStatus{PolicyName: nameOf(t.policy), Source: "file", Path: r.cfg.trustPath(), Refused: r.cursor.PolicyRefused}
+	s := &PolicyStatus{PolicyName: nameOf(t.policy), Source: "file", Path: r.cfg.trustPath(), Refused: r.policyUnfit()}
 	if a := t.accepted; t.fromRepository() {
 		s.Source, s.Commit, s.Signers, s.At = "repository", a.Commit, a.Signers, a.At
 		s.File = ptr(nameOf(t.file))

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,13 +207,16 @@ func claims(now func() time.Time) func(gitrepo.Commit) time.Time {
 
 // policyRefused takes note of the newest policy in the branch where it is not in force, and reports it once.
 func (r *Reconciler) policyRefused(ctx context.Context, newest *regime) {
-	before, now := r.cursor.PolicyRefused, newest.refused
+	before, now := r.cursor.PolicyRefused, newest.refused.since(r.policyUnfit())
 	r.cursor.PolicyRefused = now
+	if p := &r.lead.passes; !p.following { // else it looks further ahead
+		p.policy = nil
+	}
 	r.showPolicy()
 	if now == nil {
 		return
 	}
-	if before != nil && before.Code == now.Code && before.Message == now.Message {
+	if before.same(now) {
 		return
 	}
 	r.metrics.commits.WithLabelValues(refused.String(), string(now.Code)).Inc()
@@ -221,4 +225,32 @@ func (r *Reconciler) policyRefused(ctx context.Context, newest *regime) {
 	e.Commit, e.Subject, e.Author, e.Policy = now.Commit, now.Subject, now.Author, r.trust.digest()
 	e.Code, e.Message, e.Hint, e.Outcome = now.Code, now.Message, now.Hint, OutcomeRefused
 	r.outcome(ctx, e)
+}
+
+// policyAhead shows what one that follows found of the newest policy in the branch. The cursor says what was reported here, so that
+// whoever leads next reports what it has not; of that only what still holds is kept.
+func (r *Reconciler) policyAhead(found *Refusal) {
+	r.lead.passes.policy = found.since(r.policyUnfit())
+	if !r.cursor.PolicyRefused.same(found) {
+		r.cursor.PolicyRefused = nil
+	}
+	r.showPolicy()
+}
+
+// policyUnfit is why the newest policy in the branch is not in force, nil where it is.
+func (r *Reconciler) policyUnfit() *Refusal {
+	return cmp.Or(r.lead.passes.policy, r.cursor.PolicyRefused)
+}
+
+// since is the refusal as it was found first: of the commit that it was first true of.
+func (ref *Refusal) since(before *Refusal) *Refusal {
+	if ref.same(before) {
+		return before
+	}
+	return ref
+}
+
+// same says whether two refusals are for one reason.
+func (ref *Refusal) same(other *Refusal) bool {
+	return ref != nil && other != nil && ref.Code == other.Code && ref.Message == other.Message
 }

@@ -74,7 +74,7 @@ func verdictOf(res reconciler.Result, err error, path string) error {
 				word = "not yet"
 			}
 			refusal = fmt.Errorf("%s: %s at %.12s: %s: %s", word, path, last.Commit, last.Code, last.Message)
-			if res.HeadLive { // it is about the policy, whose message names its file
+			if p := s.Policy; p != nil && p.Refused != nil && p.Refused.Commit == last.Commit && p.Refused.Code == last.Code { // its message names its file
 				refusal = fmt.Errorf("%s: %.12s: %s: %s", word, last.Commit, last.Code, last.Message)
 			}
 			if last.Hint != "" {
