@@ -1,20 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/gitrepo"
@@ -156,106 +150,10 @@ func (c *checkout) newestValid(ctx context.Context, commit string) (*flags.Spec,
 	return nil, first
 }
 
-// versions lists the version of every content that the spec had in the history of the commits. The
-// contents are read one after another and dropped: a long history of a large file fits.
-func (c *checkout) versions(ctx context.Context, commits ...string) ([]string, error) {
-	if err := c.Deepen(ctx); err != nil {
-		return nil, fmt.Errorf("looking for the versions that were used before: %w", err)
-	}
-	list := c.git(ctx, append(append([]string{"rev-list", "--full-history"}, commits...), "--", c.spec)...)
-	hashes, err := list.Output()
-	if err != nil {
-		return nil, fmt.Errorf("listing the history of %s: %w", c.spec, err)
-	}
-	var asks bytes.Buffer
-	for line := range bytes.Lines(hashes) {
-		fmt.Fprintf(&asks, "%s:%s\n", bytes.TrimSpace(line), c.spec)
-	}
-	cat := c.git(ctx, "cat-file", "--batch")
-	cat.Stdin = &asks
-	out, err := cat.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cat.Start(); err != nil {
-		return nil, fmt.Errorf("reading the history of %s: %w", c.spec, err)
-	}
-	seen, err := readVersions(bufio.NewReaderSize(out, 1<<16))
-	if err != nil {
-		_ = cat.Process.Kill()
-	}
-	if err = errors.Join(err, cat.Wait()); err != nil {
-		return nil, fmt.Errorf("reading the history of %s: %w", c.spec, err)
-	}
-	return seen, nil
-}
-
 func (c *checkout) git(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"--literal-pathspecs", "-C", c.Root()}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	return cmd
-}
-
-// readVersions takes the version out of each document in the output of git cat-file --batch.
-func readVersions(r *bufio.Reader) ([]string, error) {
-	seen, last := []string{}, map[string]bool{}
-	for {
-		head, err := r.ReadString('\n')
-		if errors.Is(err, io.EOF) {
-			return seen, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		f := strings.Fields(head)
-		if len(f) == 0 || f[len(f)-1] == "missing" {
-			continue // the commit removed it
-		}
-		if len(f) != 3 {
-			return nil, fmt.Errorf("git cat-file said %q", head)
-		}
-		size, err := strconv.ParseInt(f[2], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("git cat-file said %q", head)
-		}
-		body := io.LimitReader(r, size)
-		if f[1] == "blob" && !last[f[0]] {
-			last[f[0]] = true
-			if v := versionOf(body); v != "" {
-				seen = append(seen, v)
-			}
-		}
-		if _, err := io.Copy(io.Discard, body); err != nil {
-			return nil, err
-		}
-		if _, err := r.Discard(1); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// versionOf is the version that a document names, or "" where it names none that can be read.
-func versionOf(r io.Reader) string {
-	dec := jsontext.NewDecoder(r)
-	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
-		return ""
-	}
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return ""
-		}
-		if name.String() == "version" {
-			if v, err := dec.ReadToken(); err == nil && v.Kind() == '"' {
-				return v.String()
-			}
-			return ""
-		}
-		if dec.SkipValue() != nil {
-			return ""
-		}
-	}
-	return ""
 }
 
 // gitAnswer is the first line of what a git command says, "" where it says nothing.

@@ -233,6 +233,10 @@ func (p *patient) checkPrevious(ctx context.Context, l cli.Check) cli.Check {
 			break
 		}
 	}
+	reused, err := p.c.stoodFor(ctx, p.spec)
+	if err != nil {
+		return l.Warn("", "%v", err)
+	}
 	bad := l.Warn
 	if p.policy != nil && p.policy.RequirePrevious {
 		bad = l.Fail
@@ -240,13 +244,12 @@ func (p *patient) checkPrevious(ctx context.Context, l cli.Check) cli.Check {
 	switch {
 	case before == nil:
 		return l.OK("this is the first spec")
+	case reused != "":
+		return bad(newVersion, "version %s stands for other content at %.12s: the spec was edited by hand, and signed as it was", p.spec.Version, reused)
 	case p.spec.Previous == before.Digest():
 		return l.OK("follows %s", before.Version)
 	case p.spec.Previous == "":
 		return bad("change the spec with propose set, which writes it", "the spec does not say which one it was made from")
-	}
-	if p.spec.Version == before.Version {
-		return bad("give it the next one: propose set FEATURE --description TEXT --key KEY --commit, or any other change", "the spec differs from the one before it, and has the same version, %s: edited by hand, and signed as it was", before.Version)
 	}
 	return bad("if that was no revert: make the change anew with propose set", "the spec was made from another one than %s, which is before it", before.Version)
 }

@@ -128,6 +128,22 @@ func (a *app) whereToSign(path string, content []byte, key signing.PublicKey, po
 	return "", usage(cli.Hint(fmt.Errorf("signing %s: %s holds another signer's valid signature", path, first), "sign beside it: --signer YOUR-NAME"))
 }
 
+// tellReused warns of a spec that was edited by hand and kept its version: the reconciler would refuse it much later. It is signed all
+// the same, since what was committed and never accepted has used no version up.
+func (a *app) tellReused(ctx context.Context, path string, spec *flags.Spec) {
+	c, err := checkoutOf(path)
+	if err != nil || c == nil {
+		return // no history to tell from
+	}
+	commit, err := c.stoodFor(ctx, spec)
+	switch {
+	case err != nil:
+		a.env.Warn("", "whether version %s was used before cannot be told: %v", spec.Version, err)
+	case commit != "":
+		a.env.Warn(newVersion, "version %s stands for other content at %.12s; the reconciler refuses this one where it has accepted that", spec.Version, commit)
+	}
+}
+
 func (a *app) sign(ctx context.Context, s signSettings) error {
 	if !s.signs() {
 		return usage(cli.Hint(errors.New("nothing to sign with"), "give --key KEY, or --keyless; make a key: propose keygen"))
@@ -140,6 +156,7 @@ func (a *app) sign(ctx context.Context, s signSettings) error {
 	if err != nil {
 		return err
 	}
+	a.tellReused(ctx, path, spec)
 	sig, err := a.signSpec(ctx, path, spec, s)
 	if err != nil {
 		return err
