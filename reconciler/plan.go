@@ -62,6 +62,9 @@ func (r *Reconciler) Plan(ctx context.Context) (*Plan, error) { return r.PlanAcc
 func (r *Reconciler) PlanAccepting(ctx context.Context, commit string) (*Plan, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil { // whoever asked went away while it waited
+		return nil, err
+	}
 	if err := r.trust.read(); err != nil {
 		return nil, err
 	}

@@ -81,7 +81,8 @@ func (l *lateConsole) close() {
 // newConsole is the web page over this reconciler.
 func newConsole(log *slog.Logger, a *app, o *opened, told *pushed, base string) (*console.Console, error) {
 	opt := console.Options{
-		Base: base, Status: o.Status, Live: o.Live, Plan: o.Plan, Log: log,
+		Base: base, Status: o.Status, Live: o.Live, Log: log,
+		Plan:        func(ctx context.Context) (*reconciler.Plan, error) { return o.plans.get(ctx, "") },
 		Generations: func() ([]reconciler.Generation, error) { return reconciler.Generations(o.dir) },
 		SpecAt: func(ctx context.Context, commit string) (*flags.Spec, error) {
 			src, err := o.repo.ReadFile(ctx, commit, a.path, maxSpec)

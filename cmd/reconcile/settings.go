@@ -135,6 +135,7 @@ type opened struct {
 	// ledger is nil where receipts are off, and for commands that write nothing.
 	ledger *ledger
 	traces *traces // nil where nothing is traced
+	plans  *plans  // for all who ask over HTTP
 }
 
 // hurry makes the next look at git and at the store come at once.
@@ -163,6 +164,7 @@ func (a *app) open(ctx context.Context, log *slog.Logger, rec reconciler.Recorde
 		return nil, err
 	}
 	o := &opened{}
+	o.plans = newPlans(func(ctx context.Context, onto string) (*reconciler.Plan, error) { return o.PlanAccepting(ctx, onto) })
 	defer func() {
 		if err != nil {
 			o.Close()

@@ -195,7 +195,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 		answer(w, http.StatusOK, o.Status())
 	})
 	mux.HandleFunc("GET /api/v1/plan", func(w http.ResponseWriter, r *http.Request) {
-		p, err := o.PlanAccepting(r.Context(), r.URL.Query().Get("accept_history"))
+		p, err := o.plans.get(r.Context(), r.URL.Query().Get("accept_history"))
 		if err != nil {
 			answer(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
 			return
