@@ -27,10 +27,24 @@ type setting struct {
 func TestConfiguration(t *testing.T) {
 	bin := builtCommands(t)
 	var b strings.Builder
+	takes := map[string]map[string]bool{} // what a variable is set to, by its name
 	for _, command := range []string{"propose", "reconcile", "evaluate", "notary"} {
 		settings := map[string]*setting{}
 		gatherSettings(t, filepath.Join(bin, command), nil, settings)
 		writeSettings(&b, command, settings)
+		for _, s := range settings {
+			for _, name := range s.env {
+				if takes[name] == nil {
+					takes[name] = map[string]bool{}
+				}
+				takes[name][cmp.Or(alike[s.value], s.value, "switch")] = true
+			}
+		}
+	}
+	for name, values := range takes {
+		if len(values) > 1 {
+			t.Errorf("$%s means different things, %q: what one call is about is no variable (cli.NoEnv)", name, slices.Sorted(maps.Keys(values)))
+		}
 	}
 	const page = "docs/configuration.md"
 	src, err := os.ReadFile(page)
@@ -45,6 +59,9 @@ func TestConfiguration(t *testing.T) {
 	}
 	flagtest.Golden(t, page, before+begin+b.String()+end+after)
 }
+
+// alike are words in help for values that are the same to whoever sets a variable.
+var alike = map[string]string{"KEY": "FILE", "PATH": "FILE", "SIGNER": "NAME"}
 
 var (
 	flagLine = regexp.MustCompile(`^ {2,6}(?:-\w, )?--([a-z][a-z0-9-]*)(?: (\S+))? {2,}(.*)$`)

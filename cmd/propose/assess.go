@@ -51,7 +51,7 @@ users this says what it really is.`,
 	cmd.Flags().StringVar(&tenant, "tenant", "", "the `TENANT` (default $DEFAULT_TENANT, else public)")
 	cmd.Flags().StringVar(&users, "users", "", "the users: a `FILE`, one a line")
 	cmd.Flags().IntVar(&count, "count", 10_000, "make up `N` users")
-	cli.NoEnv(cmd, "users", "count")
+	cli.NoEnv(cmd, "tenant", "users", "count")
 	return cmd
 }
 

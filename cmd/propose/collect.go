@@ -59,6 +59,7 @@ $RAMPART_ADMIN_TOKEN.`,
 	f.StringVar(&s.nowText, "now", "", "ask for the numbers as of this `TIME` (default the clock)")
 	f.StringVar(&s.trust, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
 	f.DurationVar(&s.timeout, "timeout", 30*time.Second, "give up after this `DURATION`")
+	cli.NoEnv(cmd, "from", "now")
 	return cmd
 }
 

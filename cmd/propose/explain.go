@@ -34,6 +34,7 @@ committed, signed and applied. Without --user the tenant is the one who is dealt
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "the `TENANT` (default $DEFAULT_TENANT, else public)")
 	cmd.Flags().StringVar(&user, "user", "", "the `USER` (default none: the tenant counts)")
+	cli.NoEnv(cmd, "tenant", "user")
 	return cmd
 }
 

@@ -42,6 +42,7 @@ changed that one.`,
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "stop after `N` commits; 0 means all")
 	cmd.Flags().StringVar(&rev, "from", "HEAD", "begin at this `COMMIT`")
+	cli.NoEnv(cmd, "from")
 	cmd.Flags().StringVar(&policy, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
 	return cmd
 }

@@ -48,6 +48,7 @@ only the rest is made. Run again, it says what is up to date and refuses to repl
 	cmd.Flags().StringVar(&in.key, "key", "", "use this private key `FILE`, or make it (default rampart/<repository>.key in the user's configuration folder)")
 	cmd.Flags().StringVar(&in.kind, "kind", string(signing.ECDSAP256), "a new key's `ALGORITHM`, ecdsa-p256 or ed25519")
 	cmd.Flags().BoolVar(&in.commit, "commit", false, "commit what was made")
+	cli.NoEnv(cmd, "kind")
 	in.github.define(cmd)
 	return cmd
 }

@@ -42,7 +42,7 @@ func (g *githubSettings) define(cmd *cobra.Command) {
 	f.StringVar(&g.rampSigner, "ramp-signer", "key", "with --github: how the nightly ramp signs, `HOW`: key (a key pair for a secret), keyless (as its workflow), none")
 	f.StringVar(&g.action, "action", "", "with --github: the `COMMIT` of rampart-flags/rampart that the workflows run, or a release (default the one this program was built from)")
 	f.BoolVar(&g.force, "force", false, "with --github: replace generated files that differ; the spec, its signatures, the policy and keys never are")
-	cli.NoEnv(cmd, "github", "force", "reviewer", "ramp-signer", "action")
+	cli.NoEnv(cmd, "github", "force", "repository", "reviewer", "ramp-signer", "action")
 }
 
 var (

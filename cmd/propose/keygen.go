@@ -47,5 +47,6 @@ overwritten. The public half goes into trust.json, under the signer's name.`,
 	}
 	cmd.Flags().StringVar(&out, "out", "", "write `PREFIX`.key and PREFIX.pub (default rampart/cosign in the user's configuration folder)")
 	cmd.Flags().StringVar(&kind, "kind", string(signing.ECDSAP256), "`ALGORITHM`, ecdsa-p256 (which stock cosign takes as it is) or ed25519")
+	cli.NoEnv(cmd, "out", "kind")
 	return cmd
 }

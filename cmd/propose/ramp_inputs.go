@@ -34,6 +34,7 @@ func (s *inputSettings) define(cmd *cobra.Command) {
 	f.StringVar(&s.coverageAt, "coverage-at", "", "when a coverage file without generated_at was measured: `TIME`")
 	f.StringVar(&s.sloAt, "slo-at", "", "when an SLO file without generated_at was measured: `TIME`")
 	f.StringVar(&s.nowText, "now", "", "decide as of this `TIME`, such as 2026-11-22T04:07:00Z (default the clock)")
+	cli.NoEnv(cmd, "now") // one that was left behind would stop the time of every run
 }
 
 // inputs is what a run decides by, read once.

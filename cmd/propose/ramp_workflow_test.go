@@ -107,10 +107,11 @@ func TestRampJob(t *testing.T) {
 		}
 		return path
 	}
+	at := " --now " + now.Format(time.RFC3339)
 	env := []string{
-		"RAMP_KEY=" + string(key), "RAMPART_FORGE=gitea", "RAMPART_FORGE_TOKEN=" + forgeToken, "RAMPART_NOW=" + now.Format(time.RFC3339),
+		"RAMP_KEY=" + string(key), "RAMPART_FORGE=gitea", "RAMPART_FORGE_TOKEN=" + forgeToken,
 		"RAMP_COVERAGE=" + write("coverage.json", goodCoverage), "RAMP_SLO=" + write("slo.json", goodSLO),
-		"RAMP_ARGS=--feature receipts --max-ups 1", "GITHUB_STEP_SUMMARY=" + filepath.Join(dir, "summary"),
+		"RAMP_ARGS=--feature receipts --max-ups 1" + at, "GITHUB_STEP_SUMMARY=" + filepath.Join(dir, "summary"),
 	}
 	out, code := script(t, p.repo.Dir, "ramp-job", env...)
 	p.wantOpen(1)

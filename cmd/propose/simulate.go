@@ -64,6 +64,7 @@ Under each percentage stands what its evidence said that night: + good, o in bet
 	f.StringVar(&s.startText, "start", "", "begin at this `TIME` (default the next 04:07 UTC)")
 	f.StringSliceVar(&s.draw, "draw", nil, "draw the percentages into this `FILE`, .svg or .png")
 	f.IntVar(&s.maxUps, "max-ups", 0, "raise at most `N` entries a run (0: no limit)")
+	cli.NoEnv(cmd, "feature", "tenant", "days")
 	return cmd
 }
 

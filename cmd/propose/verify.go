@@ -45,6 +45,7 @@ change since that commit, as reconcile will: which role covers each part of it, 
 	cmd.Flags().StringVar(&v.trust, "trust", "", "the trust policy `FILE` (default trust.json of the repository, if it has one)")
 	cmd.Flags().StringSliceVar(&v.pub, "pub", nil, "look for the holder of this public key `FILE`, rather than for the policy's signers")
 	cmd.Flags().StringVar(&v.from, "from", "", "judge the change since this `COMMIT` (or file) as reconcile will")
+	cli.NoEnv(cmd, "from")
 	return cmd
 }
 

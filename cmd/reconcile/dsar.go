@@ -58,6 +58,7 @@ state folder and the repository itself where none runs. Nothing is changed.`,
 	a.bind(cmd)
 	f.StringVar(&out, "out", "", "write a zip to `PATH`, or the files into a new folder when it does not end in .zip")
 	f.StringSliceVar(&tenants, "tenant", nil, "also say what flags decide for the subject under this `TENANT`")
+	cli.NoEnv(cmd, "out", "tenant")
 	f.StringVar(&s.ledger, "ledger", "", "the ledger's `DIR` (default: ledger in the state folder)")
 	return cmd
 }

@@ -152,6 +152,7 @@ With --json it prints what ramps read as coverage evidence, with --prometheus a 
 	r.bind(cmd)
 	cmd.Flags().StringArrayVar(&notaries, "notary", nil, "a notary's `NAME` that must have confirmed everything; may be repeated")
 	cmd.Flags().BoolVar(&prom, "prometheus", false, "print metrics")
+	cli.NoEnv(cmd, "notary", "prometheus")
 	return cmd
 }
 

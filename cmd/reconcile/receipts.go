@@ -132,6 +132,7 @@ func receiptsList(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&kind, "kind", "", "only of this `KIND`: generation, rollback, refusal, repair, override, suspension, policy, anchor, purge")
 	cmd.Flags().StringVar(&since, "since", "", "only younger than `TIME`, such as 24h")
 	cmd.Flags().IntVar(&last, "last", 0, "only the last `N`")
+	cli.NoEnv(cmd, "kind", "since", "last")
 	return cmd
 }
 

@@ -135,8 +135,9 @@ func argsError(c *cobra.Command, args []string, err error) error {
 // noEnv marks a flag that is what one call is about, not a setting.
 const noEnv = "rampart_no_env"
 
-// NoEnv keeps flags of cmd out of the environment: those that say what to do this once, such as the
-// percentage to set, which a variable left behind must never repeat.
+// NoEnv keeps flags of cmd out of the environment: those that say what one call is about, such as the percentage to set, where to
+// begin or as of when, which a variable left behind must never repeat. And those that are of another meaning elsewhere: a variable
+// means one thing, whichever command reads it.
 func NoEnv(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		if err := cmd.Flags().SetAnnotation(name, noEnv, []string{"true"}); err != nil {
