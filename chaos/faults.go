@@ -23,7 +23,8 @@ type storm struct {
 	mu     sync.Mutex
 	open   map[string]func() error // how to lift what is wrong, by its name
 	errs   int
-	faults int // that were set
+	faults int    // that were set
+	owed   string // the commit of a rewritten history that nobody could be told of yet
 }
 
 // run does one round's actions. It ends with every fault lifted.
@@ -53,6 +54,7 @@ func (s *storm) run(ctx context.Context, r round) {
 	}
 	under.Wait()
 	s.liftAll()
+	s.sayAgain()
 }
 
 // byPeople are the actions on the branch.
@@ -257,17 +259,51 @@ func (s *storm) moveClock(a action) error {
 	return errors.Join(c.shift(d), s.until(a, "clock of "+a.To, func() error { return c.shift(0) }))
 }
 
-// rewrite rewrites history and lets a maintainer say so to both reconcilers.
+// rewrite rewrites history and lets a maintainer say so. Where no reconciler could take the statement then, he says it again when the
+// storm is over.
 func (s *storm) rewrite(a action) error {
 	commit, err := s.w.people.rewrite(a.N)
 	if err != nil || commit == "" {
 		return err
 	}
 	s.w.trace.note("history was rewritten up to %.12s", commit)
-	for _, name := range s.w.names {
-		_, e := s.w.command(s.w.dir, "reconcile", "accept-history", commit, "--state-dir", s.w.state(name), "--trust", filepath.Join(s.w.dir, "trust.json"),
-			"--repo", s.w.repo, "--reason", "chaos", "--key", s.w.keys["alice"].file)
-		err = errors.Join(err, e)
+	if err = s.accept(commit); err != nil {
+		s.mu.Lock()
+		s.owed = commit
+		s.mu.Unlock()
 	}
 	return err
+}
+
+// accept has a maintainer say to each reconciler that history goes on from a commit. The error says that none of them took it.
+func (s *storm) accept(commit string) error {
+	var last error
+	took := 0
+	for _, name := range s.w.names {
+		_, err := s.w.command(s.w.dir, "reconcile", "accept-history", commit, "--state-dir", s.w.state(name), "--trust", filepath.Join(s.w.dir, "trust.json"),
+			"--repo", s.w.repo, "--reason", "chaos", "--key", s.w.keys["alice"].file)
+		if err != nil {
+			last = err
+			s.hands(fmt.Sprintf("telling %s of the rewritten history: %v", name, err))
+			continue
+		}
+		took++
+	}
+	if took == 0 {
+		return last
+	}
+	s.mu.Lock()
+	s.owed = ""
+	s.mu.Unlock()
+	return nil
+}
+
+// sayAgain makes up for what no reconciler could be told in the storm.
+func (s *storm) sayAgain() {
+	s.mu.Lock()
+	commit := s.owed
+	s.mu.Unlock()
+	if commit != "" {
+		_ = eventually(quietIn/2, "a reconciler to take the statement", func() bool { return s.accept(commit) == nil })
+	}
 }
