@@ -181,6 +181,16 @@ func (r *Reconciler) catchUp(ctx context.Context, meta redisstore.Meta) (bool, e
 
 // followStart begins with what the leader has made live.
 func (r *Reconciler) followStart(ctx context.Context, meta redisstore.Meta) error {
+	if r.source.head == "" {
+		return nil
+	}
+	// A first clone is shallow: asked from the head on, it is deepened as far as what is live.
+	switch on, err := r.cfg.Repo.IsAncestor(ctx, meta.Commit, r.source.head); {
+	case errors.Is(err, gitrepo.ErrNoCommit) || err == nil && !on:
+		return nil // not fetched yet, or not of this branch
+	case err != nil:
+		return fmt.Errorf("looking for what is live on the branch: %w", err)
+	}
 	st, under, err := r.resume(ctx, meta.Commit, meta)
 	if errors.Is(err, gitrepo.ErrNoCommit) {
 		return nil // not fetched yet

@@ -217,6 +217,25 @@ func TestFollowerCatchesUp(t *testing.T) {
 	b.wantLive(4, "receipts", "40")
 }
 
+// An instance that starts with nothing follows what is live also where the branch has gone on since.
+func TestFreshFollowerBehindTheHead(t *testing.T) {
+	a, _ := pair(t, maintainer)
+	a.release("flags-v1", "receipts", 10)
+	a.pass()
+	a.write("flags-v2", "receipts", 99)
+	a.Land("nobody signed it")
+	c := a.peer("c")
+	c.pass()
+	c.pass()
+	s := c.wantRole(RoleFollower, 1)
+	if s.Condition(CondReady).Status != True || len(s.Refused) != 1 || s.HeadLive {
+		t.Errorf("c says %+v, refused %+v", s.Conditions, s.Refused)
+	}
+	if l := c.r.Live(); l == nil || l.Number != 1 {
+		t.Errorf("c serves %+v", l)
+	}
+}
+
 // What was refused long ago is not reported again by the next leader; what was refused
 // a moment ago is, for the old one may have died over it.
 func TestRefusalsAreReportedOverATakeover(t *testing.T) {
