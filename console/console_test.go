@@ -99,12 +99,20 @@ func TestState(t *testing.T) {
 		}
 		return all
 	}
+	held := ok()
+	for i := range held {
+		if held[i].Type == reconciler.CondReady {
+			held[i].Reason, held[i].Message = reconciler.Held, "3 of 9 new commits are judged; the next pass goes on"
+		}
+	}
 	for _, c := range []struct {
 		name, word string
 		s          reconciler.Status
 	}{
 		{"before the first look", "starting", reconciler.Status{}},
 		{"all good", "in sync", reconciler.Status{Passes: 1, LastSuccess: noon, Conditions: ok()}},
+		{"break-glass", "lowered", reconciler.Status{Passes: 1, LastSuccess: noon, Conditions: ok(), Overrides: []reconciler.InForce{{Text: "receipts off until noon"}}}},
+		{"more than one pass judges", "applying", reconciler.Status{Passes: 1, LastSuccess: noon, Conditions: held}},
 		{"git is gone for a moment", "held", reconciler.Status{Passes: 1, LastSuccess: noon.Add(-time.Minute), Conditions: ok(reconciler.CondFetchFailed)}},
 		{"git is gone", "stale", reconciler.Status{Passes: 1, LastSuccess: noon.Add(-time.Hour), Conditions: ok(reconciler.CondFetchFailed)}},
 		{"Redis is gone", "stale", reconciler.Status{Passes: 1, LastSuccess: noon, Conditions: ok(reconciler.CondStoreUnavailable)}},

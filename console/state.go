@@ -12,7 +12,7 @@ import (
 
 // state is the one word that says how things are, why, and what to do.
 type state struct {
-	Word  string // in sync, applying, held, refused, drift, stale, starting
+	Word  string // in sync, lowered, applying, held, refused, drift, stale, starting
 	Class string // good, busy, warn, bad
 	Why   string
 	Do    string
@@ -72,6 +72,17 @@ func stateOf(s *reconciler.Status, now time.Time) state {
 	case !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess) > staleAfter:
 		st.Word, st.Class, st.Why = "stale", "bad", "The last look that found everything in order is "+ago(now.Sub(s.LastSuccess))+" old."
 		st.Do = "Look at the reconciler's log."
+		return st
+	}
+	if c := cond(reconciler.CondReady); c.Reason == reconciler.Held { // there is more on the branch, and nobody has to act
+		return set("applying", "busy", c)
+	}
+	if n := len(s.Overrides); n > 0 {
+		st.Word, st.Class, st.Why = "lowered", "warn", "What is live is what git says, but for what break-glass holds down: "+s.Overrides[n-1].Text+"."
+		if n > 1 {
+			st.Why = fmt.Sprintf("%s %d statements are in force.", st.Why, n)
+		}
+		st.Do = "Bring git to the same before it ends, or let it end."
 		return st
 	}
 	st.Word, st.Class, st.Why = "in sync", "good", "What is live is what git says."
