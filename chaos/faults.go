@@ -20,11 +20,11 @@ type storm struct {
 	w     *world
 	check *checker
 
-	mu     sync.Mutex
-	open   map[string]func() error // how to lift what is wrong, by its name
-	errs   int
-	faults int    // that were set
-	owed   string // the commit of a rewritten history that nobody could be told of yet
+	mu      sync.Mutex
+	open    map[string]func() error // how to lift what is wrong, by its name
+	errs    int
+	faults  int    // that were set
+	rewrote string // the commit that history went on from when it was rewritten last
 }
 
 // run does one round's actions. It ends with every fault lifted.
@@ -259,51 +259,69 @@ func (s *storm) moveClock(a action) error {
 	return errors.Join(c.shift(d), s.until(a, "clock of "+a.To, func() error { return c.shift(0) }))
 }
 
-// rewrite rewrites history and lets a maintainer say so. Where no reconciler could take the statement then, he says it again when the
-// storm is over.
+// rewrite rewrites history and lets a maintainer say so. Who could not take the statement then is told again when the storm is over.
 func (s *storm) rewrite(a action) error {
 	commit, err := s.w.people.rewrite(a.N)
 	if err != nil || commit == "" {
 		return err
 	}
 	s.w.trace.note("history was rewritten up to %.12s", commit)
-	if err = s.accept(commit); err != nil {
-		s.mu.Lock()
-		s.owed = commit
-		s.mu.Unlock()
+	s.mu.Lock()
+	s.rewrote = commit
+	s.mu.Unlock()
+	for _, name := range s.w.names {
+		err = errors.Join(err, s.accept(name, commit))
 	}
 	return err
 }
 
-// accept has a maintainer say to each reconciler that history goes on from a commit. The error says that none of them took it.
-func (s *storm) accept(commit string) error {
-	var last error
-	took := 0
-	for _, name := range s.w.names {
-		_, err := s.w.command(s.w.dir, "reconcile", "accept-history", commit, "--state-dir", s.w.state(name), "--trust", filepath.Join(s.w.dir, "trust.json"),
-			"--repo", s.w.repo, "--reason", "chaos", "--key", s.w.keys["alice"].file)
-		if err != nil {
-			last = err
-			s.hands(fmt.Sprintf("telling %s of the rewritten history: %v", name, err))
-			continue
-		}
-		took++
-	}
-	if took == 0 {
-		return last
-	}
-	s.mu.Lock()
-	s.owed = ""
-	s.mu.Unlock()
-	return nil
+// accept has a maintainer say to a reconciler that history goes on from a commit.
+func (s *storm) accept(name, commit string) error {
+	_, err := s.w.command(s.w.dir, "reconcile", "accept-history", commit, "--state-dir", s.w.state(name), "--trust", filepath.Join(s.w.dir, "trust.json"),
+		"--repo", s.w.repo, "--reason", "chaos", "--key", s.w.keys["alice"].file)
+	return err
 }
 
-// sayAgain makes up for what no reconciler could be told in the storm.
+// sayAgain is the maintainer's look at each reconciler's status after a storm: one that says that history was rewritten is told again.
 func (s *storm) sayAgain() {
 	s.mu.Lock()
-	commit := s.owed
+	commit := s.rewrote
 	s.mu.Unlock()
-	if commit != "" {
-		_ = eventually(quietIn/2, "a reconciler to take the statement", func() bool { return s.accept(commit) == nil })
+	if commit == "" {
+		return
 	}
+	for _, name := range s.w.names {
+		err := eventually(quietIn/2, name+" to go on after a rewrite of history", func() bool {
+			_, body, err := s.w.ask(name, http.MethodGet, "/api/v1/status", "")
+			var status reconcilerStatus
+			if err != nil || json.Unmarshal(body, &status) != nil {
+				return false
+			}
+			if !status.rewritten() {
+				return true
+			}
+			if err := s.accept(name, commit); err != nil {
+				s.hands(fmt.Sprintf("telling %s again: %v", name, err))
+			}
+			time.Sleep(2 * interval) // it has to look
+			return false
+		})
+		if err != nil {
+			s.hands(err.Error())
+		}
+	}
+}
+
+// reconcilerStatus is what a maintainer looks at.
+type reconcilerStatus struct {
+	Conditions []struct{ Type, Status string } `json:"conditions"`
+}
+
+func (r reconcilerStatus) rewritten() bool {
+	for _, c := range r.Conditions {
+		if c.Type == "HistoryRewritten" && c.Status == "True" {
+			return true
+		}
+	}
+	return false
 }

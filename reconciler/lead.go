@@ -25,6 +25,9 @@ import (
 // ErrNotLeader: another instance leads, and this one cannot take its place now.
 var ErrNotLeader = errors.New("another instance leads")
 
+// errBehind: an instance cannot lead, for it does not know what is live.
+var errBehind = errors.New("this one does not know what is live yet")
+
 // Leader says who leads, and since when.
 type Leader struct {
 	Name    string    `json:"name"`
@@ -388,7 +391,7 @@ func (r *Reconciler) seize(ctx context.Context) error {
 	}
 	if err == nil && !r.caughtUp(meta) {
 		if _, err := r.catchUp(ctx, meta); err != nil || !r.caughtUp(meta) {
-			return fmt.Errorf("%w: %s; this one does not know generation %d yet", ErrNotLeader, who, meta.Generation)
+			return fmt.Errorf("%w: %s; %w: generation %d", ErrNotLeader, who, errBehind, meta.Generation)
 		}
 	}
 	if !r.takeLead(ctx, true) {

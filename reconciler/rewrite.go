@@ -48,8 +48,8 @@ var ErrHistoryRefused = errors.New("the statement is refused")
 
 // AcceptHistory takes a sealed statement that history goes on from another commit. One that does not count is refused at once
 // ([ErrHistoryRefused]); another is kept in the state folder, for the next pass that finds history rewritten, and that pass is
-// hurried. It returns the commit. An instance that does not lead takes the lead for it; the error is [ErrNotLeader] where it
-// cannot.
+// hurried. It returns the commit. An instance that does not lead takes the lead for it, or, where it does not know what is live,
+// catches up by it; the error is [ErrNotLeader] where it can do neither.
 func (r *Reconciler) AcceptHistory(ctx context.Context, sealed []byte) (to string, err error) {
 	r.lockSoon()
 	defer r.mu.Unlock()
@@ -69,7 +69,7 @@ func (r *Reconciler) AcceptHistory(ctx context.Context, sealed []byte) (to strin
 	if why != "" {
 		return "", fmt.Errorf("%w: %s", ErrHistoryRefused, why)
 	}
-	if err := r.seize(ctx); err != nil {
+	if err := r.seize(ctx); err != nil && !errors.Is(err, errBehind) { // one that is behind has left the branch alone: it follows again by this
 		return "", err
 	}
 	if err := AcceptHistory(r.cfg.Dir, sealed); err != nil {
