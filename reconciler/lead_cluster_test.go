@@ -12,9 +12,9 @@ import (
 )
 
 // On a Cluster no transaction holds entries and lease together. A leader that stands
-// still in the midst of a write and goes on when another leads is refused in a namespace
-// with a hash tag; without one, what it still writes is healed by the next pass of the
-// other.
+// still before its first write and goes on when another leads writes nothing, with a hash
+// tag or without. That it stands still in the midst of a write is a test of redisstore's,
+// which can hold a chunk up.
 func TestStoppedLeaderOnACluster(t *testing.T) {
 	cluster := flagtest.Cluster(t)
 	for _, ns := range []string{"flags:v1:", "flags:{v1}:"} {

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ func (w *writer) acrossSlots(ctx context.Context) error {
 	if err == nil {
 		err = w.finish(ctx, nil, nil)
 	}
-	if errors.Is(err, ErrConflict) && wrote && !w.keepMeta {
+	if err != nil && wrote {
 		w.confess(ctx)
 	}
 	if err != nil || !w.speaks() {
@@ -127,10 +128,27 @@ func (w *writer) stillLive(ctx context.Context) error {
 	return w.fence.allows(m)
 }
 
-// confess marks meta as pending after this writer may have overwritten entries of a
-// newer generation, so that whoever leads now reads them all at its next pass.
+// confessTime bounds a confession: it comes after the writer's own time is over.
+const confessTime = 5 * time.Second
+
+// confess marks meta as pending where this writer may have overwritten entries of a
+// newer generation, so that whoever leads now reads them all at its next pass. That
+// goes for a repair as well, and above all for a writer that was cancelled, since it
+// lost its lease.
+//
+// What was cut off under a meta that is still its own needs no mark: an apply has left
+// one, and a repair leaves drift. But an apply that was cancelled is followed by another
+// leader, who may have read the mark and the entries before the last of them were
+// written: another mark keeps it from getting by with what it read.
 func (w *writer) confess(ctx context.Context) {
-	mark := "overwritten by epoch " + fmt.Sprint(w.c.Meta.Epoch) + " " + w.message
+	again := ctx.Err() != nil && !w.keepMeta
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(w.s.timeout, confessTime))
+	defer cancel()
+	m, err := w.s.Meta(ctx)
+	if (err == nil || errors.Is(err, ErrNoMeta)) && (m.Message == w.message || !again && w.fence.allows(m) == nil) {
+		return
+	}
+	mark := fmt.Sprintf("overwritten by epoch %d %s", cmp.Or(w.term, w.fence.Epoch), w.message)
 	if err := w.s.client.HSet(ctx, w.s.ns.system(nameMeta), fieldPending, mark).Err(); err != nil {
 		w.s.log.Warn("entries of a newer generation may have been overwritten, and meta could not be marked; a deep pass will find them",
 			slog.String("namespace", string(w.s.ns)), slog.Any("err", err))
