@@ -33,6 +33,15 @@ type storeState struct {
 // heal looks whether the store holds the target, by meta and for a small spec by spec and
 // bundle, and brings it about where it does not. It asks git for nothing.
 func (r *Reconciler) heal(ctx context.Context) error {
+	// Asked before anything is read: who is promoted after that shows at the next pass.
+	promoted, err := r.cfg.Store.Promoted(ctx)
+	if err != nil {
+		return r.reachable(err)
+	}
+	if promoted {
+		r.log.Warn("a node of the Cluster became a master; all entries are read back, as it may have come without them")
+		r.store.spec = nil
+	}
 	if r.target == nil {
 		_, err := r.cfg.Store.Meta(ctx)
 		return r.reachable(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func TestCluster(t *testing.T) {
 	t.Run("a stale writer confesses", func(t *testing.T) { clusterStaleWriter(t, c) })
 	t.Run("replicas serve reads", func(t *testing.T) { clusterReplicas(t, c) })
 	t.Run("resharding", func(t *testing.T) { clusterResharding(t, c) })
+	t.Run("promotions", func(t *testing.T) { clusterPromotions(t, c) })
 	t.Run("a lost master", func(t *testing.T) { clusterLostMaster(t, c) })
 }
 
@@ -185,6 +187,27 @@ func clusterResharding(t *testing.T, c *flagtest.RedisCluster) {
 		t.Error("no slot moved meanwhile")
 	}
 	expectLive(t, s, many(2_000, 12), 12)
+}
+
+// A replica that takes its master's place is told, once; a slot that moves is not.
+func clusterPromotions(t *testing.T, c *flagtest.RedisCluster) {
+	apart, tagged := open(t, c.URL(), "promoted:"), open(t, c.URL(), "{promoted}:")
+	expect := func(when string, want bool) {
+		t.Helper()
+		for s, want := range map[*redisstore.Store]bool{apart: want, tagged: false} {
+			if got, err := s.Promoted(t.Context()); err != nil || got != want {
+				t.Errorf("%s, in %s: %v, %v", when, s.Namespace(), got, err)
+			}
+		}
+	}
+	expect("at first", false)
+	key := "promoted:meta"
+	from := c.MasterOf(key)
+	c.Move(c.Slot(key), from, c.Nodes[slices.IndexFunc(c.Nodes[:3], func(n *flagtest.RedisServer) bool { return n != from })])
+	expect("after a slot moved", false)
+	c.Promote(c.ReplicaOf(from))
+	expect("after a failover", true)
+	expect("and again", false)
 }
 
 // The master that holds meta dies in the midst of an apply. Whatever was lost, the

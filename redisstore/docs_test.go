@@ -81,6 +81,9 @@ func reconcilerWork(ctx context.Context, s *redisstore.Store) error {
 	if _, err := s.Lease(ctx); err != nil {
 		return err
 	}
+	if _, err := s.Promoted(ctx); err != nil {
+		return err
+	}
 	if _, err := s.ChangeNotes(ctx, l, func(n *redisstore.Notes) { n.Suspension = []byte("{}") }); err != nil {
 		return err
 	}

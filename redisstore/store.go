@@ -68,6 +68,8 @@ type Store struct {
 	timeout  time.Duration
 	log      *slog.Logger
 
+	promotions promotions
+
 	// chunk is atomicWrites, or less in tests.
 	chunk int
 	// apart, in tests, makes one Redis count as many slots.

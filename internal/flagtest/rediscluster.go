@@ -115,6 +115,44 @@ func (c *RedisCluster) MasterOf(key string) *RedisServer {
 	return nil
 }
 
+// ReplicaOf is the node that replicates a master, as that one sees it.
+func (c *RedisCluster) ReplicaOf(master *RedisServer) *RedisServer {
+	c.t.Helper()
+	id := master.CLI("CLUSTER", "MYID")
+	for line := range strings.Lines(master.CLI("CLUSTER", "NODES")) {
+		f := strings.Fields(line)
+		for _, node := range c.Nodes {
+			if len(f) > 3 && f[3] == id && strings.HasPrefix(f[1], node.Addr()+"@") {
+				return node
+			}
+		}
+	}
+	c.t.Fatalf("%s has no replica", master.Addr())
+	return nil
+}
+
+// Promote makes a replica take its master's place without asking it, and waits until
+// every node that runs knows.
+func (c *RedisCluster) Promote(replica *RedisServer) {
+	c.t.Helper()
+	replica.CLI("CLUSTER", "FAILOVER", "TAKEOVER")
+	for _, node := range c.Nodes {
+		if !node.Running() {
+			continue
+		}
+		Eventually(c.t, "every node to know the new master", func() bool {
+			for line := range strings.Lines(node.CLI("CLUSTER", "NODES")) {
+				f := strings.Fields(line)
+				if len(f) > 8 && strings.HasPrefix(f[1], replica.Addr()+"@") && strings.Contains(f[2], "master") {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	c.Await()
+}
+
 // covers tells whether one of the ranges 3, 5-9 or [3->-id] holds the slot.
 func covers(ranges []string, slot int) bool {
 	for _, r := range ranges {
