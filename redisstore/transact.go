@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -31,16 +32,36 @@ type transaction struct {
 // errUnsure marks a transaction whose EXEC was sent and not answered.
 var errUnsure = errors.New("the connection broke before redis said whether it was done")
 
+// A transaction is begun anew so often where a watched key changed: at once, as long as
+// that may be chance, and then after a short and random pause.
+const (
+	transactTries = 100
+	transactQuick = 10
+	transactPause = 10 * time.Millisecond
+)
+
+// errTouched: somebody writes to what is watched faster than a transaction goes through.
+// That says nothing about what is live, so it is no ErrConflict.
+var errTouched = fmt.Errorf("%w: what the write depends on was written to by somebody else %d times in a row", ErrUnavailable, transactTries)
+
 // transact runs t until it is through, refused by decide, or broken. A watched key
-// that changed starts it anew: decide judges the new state.
+// that changed starts it anew: decide judges the new state. Who writes to such a key
+// without end cannot hold the caller for ever: that ends in errTouched.
 func (s *Store) transact(ctx context.Context, t transaction) error {
 	deadline := time.Now().Add(s.timeout)
-	for {
+	for tries := 1; ; {
 		err := s.attempt(ctx, t)
 		switch {
 		case errors.Is(err, redis.TxFailedErr):
-			if ctx.Err() != nil {
-				return ctx.Err()
+			if tries == transactTries {
+				return errTouched
+			}
+			if tries++; tries <= transactQuick {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+			} else if err := pause(ctx, rand.N(transactPause)); err != nil {
+				return err
 			}
 			continue
 		case err == nil || !s.redirected(ctx, err) || time.Now().After(deadline):
