@@ -86,13 +86,14 @@ type Answer struct {
 	SpecBytes      float64 `json:"spec_bytes"` // of one environment
 	TooLarge       bool    `json:"spec_too_large"`
 
-	RedisBytes     float64 `json:"redis_bytes"` // entries, specs and connections
-	RedisNodes     float64 `json:"redis_nodes"`
-	NodesFor       string  `json:"redis_nodes_for"` // which need asks for the most
-	RedisCPU       float64 `json:"redis_cpu"`       // cores, steadily
-	SteadyNetwork  float64 `json:"steady_network"`  // bytes a second out of Redis, on average
-	ChangeBytes    float64 `json:"change_bytes"`    // out of Redis for one change
-	ColdSeconds    float64 `json:"cold_seconds"`    // to fill one empty environment
+	RedisBytes     float64 `json:"redis_bytes"`         // entries, specs and connections
+	RedisNodes     float64 `json:"redis_nodes"`         // each with whole environments, or with a copy of one
+	NodesFor       string  `json:"redis_nodes_for"`     // which need asks for the most
+	OverNode       string  `json:"over_node,omitempty"` // what a single environment needs more of than a node has
+	RedisCPU       float64 `json:"redis_cpu"`           // cores, steadily
+	SteadyNetwork  float64 `json:"steady_network"`      // bytes a second out of Redis, on average
+	ChangeBytes    float64 `json:"change_bytes"`        // out of Redis for one change
+	ColdSeconds    float64 `json:"cold_seconds"`        // to fill one empty environment
 	AllColdSeconds float64 `json:"all_cold_seconds"`
 
 	ClientBytes     float64 `json:"client_bytes"` // one client's snapshot
@@ -130,35 +131,19 @@ func predict(c Costs, a Assumptions, l Load) Answer {
 		busySeconds = c.PublishSeconds + c.MetaSeconds + r.SpecBytes/outOfMemory
 	}
 	r.ChangeBytes = followers * bytes
-	r.BusySeconds = followers*busySeconds + c.ChangeCPU*max(1, r.PerEnvironment/unitEntries) // most of it is the spec, written anew
+	r.BusySeconds = followers*busySeconds + applySeconds(c, r.PerEnvironment)
 
 	looks := l.Evaluators*a.metaPolls() + l.Environments/a.Interval.Seconds()
+	backSeconds, backBytes := readBack(c, a, r.PerEnvironment)
 	perSecond := l.Changes / 86400
-	connections := l.Evaluators*a.PerEvaluator + l.Environments*2
-	idle := c.IdleCores + connections*c.ConnectionCores
-	r.RedisCPU = idle + looks*c.MetaSeconds + perSecond*r.BusySeconds + l.Entries*deepPass(a, r.PerEnvironment)*c.ReadSeconds
-	r.SteadyNetwork = looks*c.MetaBytes + perSecond*r.ChangeBytes + l.Entries*deepPass(a, r.PerEnvironment)*c.ReadBytes
-
+	connections := l.Evaluators*a.PerEvaluator + l.Environments*reconcilerConnections
+	r.RedisCPU = c.IdleCores + connections*c.ConnectionCores + looks*c.MetaSeconds + perSecond*r.BusySeconds + l.Environments*backSeconds
+	r.SteadyNetwork = looks*c.MetaBytes + perSecond*r.ChangeBytes + l.Environments*backBytes
 	r.RedisBytes = l.Entries*(c.EntryBytes+c.SpecBytes) + connections*c.ConnectionBytes
-	busy := l.Changes * a.BusyHourShare / 3600 // changes a second in the busiest hour
-	needs := []struct {
-		name  string
-		nodes float64
-	}{
-		{"memory", r.RedisBytes / (a.NodeBytes * a.NodeFill)},
-		{"connections", connections / a.NodeClients},
-		{"CPU", (idle + looks*c.MetaSeconds + busy*r.BusySeconds) / a.NodeBusy},
-		{"network", (looks*c.MetaBytes + busy*r.ChangeBytes) / (a.NodeNetwork * a.NodeBusy)},
-	}
-	r.RedisNodes = 1
-	r.NodesFor = "one is enough"
-	for _, n := range needs {
-		if up := math.Ceil(n.nodes); up > r.RedisNodes {
-			r.RedisNodes, r.NodesFor = up, n.name
-		}
-	}
+
+	r.share(needs(c, a, l, busySeconds, bytes))
 	r.ColdSeconds = r.PerEnvironment / c.ColdPerSecond
-	r.AllColdSeconds = l.Entries / c.ColdPerSecond / r.RedisNodes
+	r.AllColdSeconds = r.ColdSeconds * math.Ceil(l.Environments/min(r.RedisNodes, l.Environments)) // of the fullest node
 
 	r.ClientBytes = r.PerEnvironment * c.ClientBytes
 	r.ReconcilerBytes = l.Entries * c.ReconcilerBytes
@@ -171,6 +156,13 @@ func predict(c Costs, a Assumptions, l Load) Answer {
 		r.TellSeconds = max(r.TellSeconds, window(r.SpecBytes).Seconds()) + r.PerEnvironment*c.DecodeSeconds
 	}
 	return r
+}
+
+// readBack is what the deep pass over one environment costs Redis, each second: the entries
+// one by one, and spec and bundle (which is small) as often.
+func readBack(c Costs, a Assumptions, entries float64) (seconds, bytes float64) {
+	often, spec := deepPass(a, entries), entries*c.SpecBytes
+	return often * (entries*c.ReadSeconds + spec/outOfMemory), often * (entries*c.ReadBytes + spec)
 }
 
 // deepPass is how many times a second each entry is read back: every interval up to

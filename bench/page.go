@@ -73,8 +73,9 @@ A signature covers a whole spec, so each client reads the whole spec at each cha
 	b.WriteString(`
 ## More in one place
 
-More entries in one environment, and more followers of one environment. Neither is shared out by adding nodes: an environment
-is one namespace, and its followers listen to one node (or to its replicas, with ` + "`--read-replicas`" + `).
+More entries in one environment, and more followers of one environment. A node more does not help one environment by itself: it
+is one namespace, and its followers listen to one node. Where the nodes below are more than the environments, they are a master
+and its replicas, and followers read from those as well (` + "`--read-replicas`" + `).
 
 `)
 	markdown(&b, []string{"10,000 followers", "10,000 that verify", "1,000,000 entries, ten specs", "1,000 environments"}, []Answer{
@@ -160,10 +161,10 @@ func assumptions(b *strings.Builder, a Assumptions) {
 * A Redis node has %s of memory, of which %.0f %% is used; a network of %s a second and one core, of which %.0f %% are used; %s connections.
 * An evaluator or client holds %s connections, looks at `+"`meta`"+` every %v and once in %v by its subscription, and reads the ten entries that a message names. One that verifies reads the spec, at a time of its own within a second for each MiB (0.1 to 10 s in all).
 * A change touches %s entries. %.0f %% of a day's changes fall into its busiest hour.
-* A reconciler looks every %v. It reads all entries back each time up to 10,000, above that all of them within five minutes.
+* A reconciler looks every %v. It reads all entries and the spec back each time up to 10,000 entries, above that all of them within five minutes.
 * A spec has at most %s entries (32 MiB). More are spread over several environments, each with a namespace of its own.
 * Entries are like those of the benchmarks: three cohort members of twelve bytes. Salts, long names and large cohorts make them larger in proportion.
-* Several nodes share environments evenly. One environment does not use more than one node's core.
+* Nodes are counted for the busiest hour, with what the reconciler reads back. Several share whole environments evenly; where one environment's clients are too many for a node, replicas share them, and each does the rest of the work again.
 * Not in it: git's host, TLS (about a third more of Redis' CPU), replication (each replica doubles what is written, not what is read), and the network's own delay.
 `, size(a.NodeBytes), a.NodeFill*100, size(a.NodeNetwork), a.NodeBusy*100, count(a.NodeClients), number(a.PerEvaluator), a.Poll, lookEvery, number(a.PerChange), a.BusyHourShare*100, a.Interval, count(a.SpecEntries))
 }

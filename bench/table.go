@@ -61,7 +61,7 @@ var rows = []struct {
 	{"changes a day", func(r Answer) string { return count(r.Load.Changes) }},
 	{"one spec", func(r Answer) string { return size(r.SpecBytes) + map[bool]string{true: ", too large"}[r.TooLarge] }},
 	{"Redis: memory", func(r Answer) string { return size(r.RedisBytes) }},
-	{"Redis: nodes", func(r Answer) string { return fmt.Sprintf("%s (%s)", count(r.RedisNodes), r.NodesFor) }},
+	{"Redis: nodes", nodes},
 	{"Redis: cores, steadily", func(r Answer) string { return cores(r.RedisCPU) }},
 	{"Redis: bytes out a second, steadily", func(r Answer) string { return size(r.SteadyNetwork) }},
 	{"Redis: bytes out for one change", func(r Answer) string { return size(r.ChangeBytes) }},
@@ -73,6 +73,13 @@ var rows = []struct {
 	{"ledger, a year", func(r Answer) string { return size(r.LedgerBytes) }},
 	{"a change: fetched until live in Redis", func(r Answer) string { return seconds(r.LiveSeconds) }},
 	{"a change: live until the last client has it", func(r Answer) string { return seconds(r.TellSeconds) }},
+}
+
+func nodes(r Answer) string {
+	if r.OverNode != "" {
+		return "one environment is too much: " + r.OverNode
+	}
+	return fmt.Sprintf("%s (%s)", count(r.RedisNodes), r.NodesFor)
 }
 
 func table(all []Answer) string {
