@@ -29,7 +29,10 @@ target lacks is made. Version, previous, signature and commit are the target's, 
 --dry-run says what would change, and changes nothing.
 
 An environment is a file, or a name: staging is specs/staging/flags.json, else specs/flags.staging.json,
-else specs/staging.json, whichever is there. A feature that the target lacks is not made: propose set --new.`,
+else specs/staging.json, whichever is there; a spec found by name that says it is another environment's
+is refused. Where the spec is elsewhere, as rampart.json may say, name the file. A feature that the target
+lacks is not made: propose set --new. Whether the target's policy takes the change is for propose verify
+--from COMMIT to say, as with every change.`,
 		Example: `  propose promote --from staging --to prod receipts --key "$KEY" --commit
   propose promote --from staging --to prod receipts --tenant acme --dry-run
   propose promote --from specs/staging.json --to specs/prod.json`,
@@ -66,6 +69,20 @@ func (a *app) environmentPath(name string) (string, error) {
 	return "", usage(cli.Hint(fmt.Errorf("environment %s has no spec", name), "one of %s, or name the file", some(tries[1:], 3)))
 }
 
+// specOf reads the spec at path. One found by the environment's name may be bound to no other:
+// a copy in the wrong folder would carry settings to where nobody wanted them.
+func (a *app) specOf(name, path, flag string) (*flags.Spec, error) {
+	spec, err := a.readSpec(path)
+	if err != nil {
+		return nil, err
+	}
+	if path != name && spec.Environment != "" && spec.Environment != name {
+		return nil, usage(cli.Hint(fmt.Errorf("%s is the spec of %s, not of %s", path, spec.Environment, name),
+			`look at its "environment"; to take it all the same, name the file: %s %s`, flag, path))
+	}
+	return spec, nil
+}
+
 // promotion is what to copy from where to where.
 type promotion struct {
 	from, to, previous string
@@ -88,12 +105,12 @@ func (a *app) promote(ctx context.Context, what promotion, s signSettings) error
 	if err != nil {
 		return err
 	}
-	theirs, err := a.readSpec(source)
+	theirs, err := a.specOf(what.from, source, "--from")
 	if err != nil {
 		return err
 	}
 	a.path = target // the policy and the signatures are the target's
-	cur, err := a.readSpec(target)
+	cur, err := a.specOf(what.to, target, "--to")
 	if err != nil {
 		return err
 	}
