@@ -7,7 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -235,6 +237,35 @@ func TestASignedFile(t *testing.T) {
 
 // TestOverridesLieOnTop puts signed break-glass statements into Redis, as a
 // reconciler keeps them.
+// The narrow user of docs/redis.md is enough for a client that verifies.
+func TestAVerifyingClientReadsNoEntry(t *testing.T) {
+	page, err := os.ReadFile("../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := regexp.MustCompile(`(?m)^user (rampart-evaluator .*)$`).FindSubmatch(page)
+	w := newWorld(t)
+	w.redis.CLI(append([]string{"ACL", "SETUSER"}, strings.Fields(string(user[1]))...)...)
+	alice := newSigner(t)
+	live := func(src string) {
+		w.bundle = alice.sign([]byte(src))
+		w.apply(src)
+	}
+	live(spec("flags-v1", `{"pct":0}`))
+	c := w.open(client.Options{
+		Verify:  &client.Verification{Policy: policy(t, alice, newSigner(t), newSigner(t))},
+		Sources: []client.Source{client.Redis(redisstore.Options{URL: "redis://rampart-evaluator:change-me@" + w.redis.Addr()})},
+	})
+	live(spec("flags-v2", `{"pct":100}`))
+	eventually(t, "the change", func() bool { return c.Enabled("receipts", "acme", "u") })
+	if got := c.Status().Errors; len(got) > 0 {
+		t.Error(got)
+	}
+	if denied := w.redis.CLI("ACL", "LOG"); strings.Contains(denied, "rampart-evaluator") {
+		t.Error(denied)
+	}
+}
+
 func TestOverridesLieOnTop(t *testing.T) {
 	alice, bot, oncall := newSigner(t), newSigner(t), newSigner(t)
 	for _, verify := range []*client.Verification{nil, {Policy: policy(t, alice, bot, oncall)}} {

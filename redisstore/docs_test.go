@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/flagtest"
@@ -223,14 +224,18 @@ func readerWork(ctx context.Context, s *redisstore.Store) error {
 	return err
 }
 
+// legacyClient is an older client's driver, on one Redis or on a Cluster.
+func legacyClient(s *redisstore.Store, replicas bool) redis.UniversalClient {
+	return redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs: regexp.MustCompile(`[\d.]+:\d+`).FindAllString(s.Address(), -1), ReadOnly: replicas, RouteRandomly: replicas,
+		Username: "rampart-legacy", Password: "change-me",
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
 // legacyWork is what an older client does.
 func legacyWork(ctx context.Context, s *redisstore.Store) error {
-	o, err := redis.ParseURL(s.Address())
-	if err != nil {
-		return err
-	}
-	o.Username, o.Password, o.MaintNotificationsConfig = "rampart-legacy", "change-me", nil
-	c := redis.NewClient(o)
+	c := legacyClient(s, false)
 	defer c.Close()
 	if got, err := c.Get(ctx, "flags:v1:f0:t0").Result(); err != nil || got != string(value(2)) {
 		return fmt.Errorf("the entry is %q, %w", got, err)
@@ -241,13 +246,15 @@ func legacyWork(ctx context.Context, s *redisstore.Store) error {
 	return nil
 }
 
+// work is what each user of the page is for.
+var work = map[string]func(context.Context, *redisstore.Store) error{
+	"rampart-reconciler": reconcilerWork, "rampart-evaluator": evaluatorWork, "rampart-reader": readerWork,
+	"rampart-legacy": legacyWork,
+}
+
 // Each user of the page can do its work, and with any one command less it cannot.
 func TestDocsACLIsSufficientAndMinimal(t *testing.T) {
 	r := flagtest.Redis(t, "--notify-keyspace-events", "KA")
-	work := map[string]func(context.Context, *redisstore.Store) error{
-		"rampart-reconciler": reconcilerWork, "rampart-evaluator": evaluatorWork, "rampart-reader": readerWork,
-		"rampart-legacy": legacyWork,
-	}
 	blocks := page(t, "acl")
 	if len(blocks) != len(work) {
 		t.Fatalf("the page has %d users", len(blocks))
@@ -284,6 +291,10 @@ func TestDocsACLIsSufficientAndMinimal(t *testing.T) {
 			}
 			if err := try(rules); err != nil { // leaves the data for the next user
 				t.Error(err)
+			}
+			// Who verifies has no use for entries, and may not read them.
+			if got := r.CLI("ACL", "DRYRUN", user, "GET", "flags:v1:f0:t0"); strings.Contains(got, "no permission") != (user == "rampart-evaluator") {
+				t.Errorf("it reads an entry: %s", got)
 			}
 			// The rest of Redis is closed to it.
 			r.CLI("SET", "elsewhere:flags:v1:x", "1")
