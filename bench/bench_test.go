@@ -45,6 +45,7 @@ func TestPausesAreTheClients(t *testing.T) {
 		{"../ofrep", "crowd", crowd},
 		{"../client", "shortestWindow", shortestWindow},
 		{"../client", "longestWindow", longestWindow},
+		{"../client", "askTimeout", askTimeout},
 	} {
 		if got := constant(t, want.dir, want.name); got != want.value {
 			t.Errorf("%s.%s is %v, and the simulation has %v", want.dir, want.name, got, want.value)
@@ -195,34 +196,6 @@ func TestModelBesideTheRealThing(t *testing.T) {
 		if off := k.Predicted / k.Measured; math.Abs(math.Log2(off)) > 1 {
 			t.Errorf("%s: the model says %v, measured %v", k.What, k.Predicted, k.Measured)
 		}
-	}
-}
-
-func TestJitterSpreadsAStorm(t *testing.T) {
-	c, _ := costs(t)
-	a := defaultAssumptions()
-	const away = time.Minute
-	with, without := storm(c, a, 5000, away, true, 1), storm(c, a, 5000, away, false, 1)
-	if with.Peak*2 > without.Peak {
-		t.Errorf("jitter makes %d tries in the busiest second of %d", with.Peak, without.Peak)
-	}
-	if again := storm(c, a, 5000, away, true, 1); again != with {
-		t.Error("the same seed gives two storms")
-	}
-	if with.Last > away+2*a.Poll {
-		t.Errorf("the last is back %v after Redis", with.Last)
-	}
-}
-
-func TestFanOutIsAsSlowAsWhatIsRead(t *testing.T) {
-	c, _ := costs(t)
-	a := defaultAssumptions()
-	small, whole := fanOut(c, a, 10_000, 10_000, false, 1), fanOut(c, a, 10_000, 10_000, true, 1)
-	if whole.Last < 10*small.Last {
-		t.Errorf("ten entries take %v, a whole spec %v", small.Last, whole.Last)
-	}
-	if least := time.Duration(10_000 * 10_000 * c.SpecBytes / a.NodeNetwork * float64(time.Second)); whole.Last < least {
-		t.Errorf("10,000 specs pass the network in %v, which takes %v", whole.Last, least)
 	}
 }
 

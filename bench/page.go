@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -89,36 +88,6 @@ and its replicas, and followers read from those as well (` + "`--read-replicas`"
 	assumptions(&b, a)
 	units(&b, c)
 	return b.String(), nil
-}
-
-func simulations(b *strings.Builder, c Costs, a Assumptions) {
-	b.WriteString(`
-## 10,000 evaluators, simulated
-
-One environment of 10,000 entries, followed by 10,000 clients. Redis publishes to one after the other, then serves them in the
-order of their coming, with one core and one network card. The pauses and their jitter are those of the real client.
-
-| | median | 99 of 100 | the last |
-|---|---|---|---|
-`)
-	const n = 10_000
-	for _, s := range []struct {
-		name string
-		o    Outcome
-	}{
-		{"a change of ten entries, clients that believe Redis", fanOut(c, a, 10_000, n, false, 1)},
-		{"the same, clients that verify", fanOut(c, a, 10_000, n, true, 1)},
-	} {
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", s.name, short(s.o.Median), short(s.o.P99), short(s.o.Last))
-	}
-	b.WriteString("\nAnd Redis is away for a time, and comes back: every client tries again, first after 50 ms, then after pauses that double up to its poll.\n\n")
-	b.WriteString("| away | jitter | who comes in the busiest second | all are back after |\n|---|---|---|---|\n")
-	for _, away := range []time.Duration{2 * time.Second, 30 * time.Second, 5 * time.Minute} {
-		for _, jittered := range []bool{false, true} {
-			o := storm(c, a, n, away, jittered, 1)
-			fmt.Fprintf(b, "| %v | %s | %s | %s |\n", away, map[bool]string{true: "as it is", false: "without, for comparison"}[jittered], count(float64(o.Peak)), short(o.Last))
-		}
-	}
 }
 
 func checked(b *strings.Builder, v Validation) {

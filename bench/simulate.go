@@ -1,6 +1,7 @@
 package main
 
 import (
+	pq "container/heap"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -15,7 +16,15 @@ const (
 
 	shortestWindow = 100 * time.Millisecond // client: over which whole reads are spread, a second for each MiB
 	longestWindow  = 10 * time.Second
+
+	longestRetry   = 5 * time.Minute  // client: the longest window after reads that failed
+	askTimeout     = 3 * time.Second  // client: for one small question
+	defaultTimeout = 10 * time.Second // redisstore: the longest pause without a byte
+	defaultWhole   = 5 * time.Minute  // redisstore: the longest whole read
 )
+
+// horizon is when a simulation ends: who has nothing then would not get it later.
+const horizon = 15 * time.Minute
 
 // window is how long the clients' whole reads of a spec are spread.
 func window(bytes float64) time.Duration {
@@ -35,45 +44,15 @@ type Outcome struct {
 	Last    time.Duration `json:"last"`
 	Peak    int           `json:"peak_a_second"` // requests that reach Redis in the busiest second
 	Asked   int           `json:"requests"`
+	GaveUp  int           `json:"gave_up"` // requests whose answer nobody waited for any longer
+	Left    int           `json:"left"`    // clients that had nothing at the horizon
+	Held    float64       `json:"held"`    // bytes of answers under way in Redis' memory, at most
 }
 
-// fanOut follows one change to n clients of one Redis: the message goes to one after the
-// other, each asks for meta and reads, and Redis' one core and one network card serve
-// them in the order of their coming.
-func fanOut(c Costs, a Assumptions, entries float64, n int, verify bool, seed uint64) Outcome {
-	rng := rand.New(rand.NewPCG(seed, 2))
-	read, bytes := c.FollowerSeconds-c.PublishSeconds, c.FollowerBytes-c.MessageBytes
-	if verify {
-		bytes = entries*c.SpecBytes + c.MetaBytes
-		read = c.MetaSeconds + bytes/outOfMemory
-	}
-	cost := max(read, bytes/a.NodeNetwork)
-	come := make([]float64, n)
-	for i := range come {
-		come[i] = float64(i)*c.PublishSeconds + 100e-6 + rng.ExpFloat64()*500e-6 // the way there, and a scheduler
-		if verify {
-			come[i] += rng.Float64() * window(entries*c.SpecBytes).Seconds()
-		}
-	}
-	slices.Sort(come)
-	free := float64(n) * c.PublishSeconds // Redis answers nobody while it publishes
-	done := make([]time.Duration, n)
-	perSecond := map[int]int{}
-	for i, at := range come {
-		free = max(free, at) + cost
-		end := free
-		if verify {
-			end += entries * c.DecodeSeconds
-		}
-		done[i] = time.Duration(end * float64(time.Second))
-		perSecond[int(free)]++
-	}
-	return summary(done, perSecond, n)
-}
-
-// storm follows n clients whose Redis is away for some time and comes back: each tries
-// again after its pauses, with or without jitter. A try at a Redis that is there costs
-// it a handshake; one that waits too long gives up and tries again.
+// storm follows n clients whose Redis is away for some time and comes back. Each has two
+// connections, which try by themselves: one to listen and one that polls. Each tries again
+// after its pauses, with or without jitter. A try at a Redis that is there costs it a
+// handshake, also when the client no longer waits for the answer.
 func storm(c Costs, a Assumptions, n int, away time.Duration, jittered bool, seed uint64) Outcome {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	spread := func(d time.Duration) time.Duration {
@@ -82,39 +61,75 @@ func storm(c Costs, a Assumptions, n int, away time.Duration, jittered bool, see
 		}
 		return d
 	}
-	type try struct{ at, pause time.Duration }
-	var first []try
-	perSecond := map[int]int{}
-	tries := 0
-	for range n { // until Redis is back, tries cost nobody anything but themselves
-		t := try{0, firstRetry}
+	o, left := Outcome{Clients: n}, make([]int, n) // connections that are not back
+	var tries agenda
+	for i := range 2 * n { // until Redis is back, tries cost nobody anything but themselves
+		t := event{client: i / 2, pause: firstRetry}
 		for t.at < away {
-			tries++
+			o.Asked++
 			t.at += spread(t.pause)
 			t.pause = min(2*t.pause, a.Poll)
 		}
-		first = append(first, t)
+		left[i/2]++
+		tries.add(t)
 	}
-	slices.SortFunc(first, func(a, b try) int { return int(a.at - b.at) })
-	cost := time.Duration((c.SubscribeSeconds + c.MetaSeconds) * float64(time.Second))
+	cost := time.Duration(c.SubscribeSeconds * float64(time.Second)) // handshake, and a first look or subscription
+	perSecond := map[int]int{}
 	var done []time.Duration
 	free := away
-	for _, t := range first {
-		free = max(free, t.at) + cost
-		tries++
+	for len(tries) > 0 && tries[0].at < away+horizon {
+		t := tries.next()
+		o.Asked++
 		perSecond[int(t.at/time.Second)]++
-		done = append(done, free-away)
+		free = max(free, t.at) + cost
+		if free-t.at > askTimeout {
+			o.GaveUp++
+			t.at += askTimeout + spread(t.pause)
+			t.pause = min(2*t.pause, a.Poll)
+			tries.add(t)
+			continue
+		}
+		if left[t.client]--; left[t.client] == 0 {
+			done = append(done, free-away)
+		}
 	}
-	o := summary(done, perSecond, tries)
-	o.Clients = n
+	o.summarize(done, perSecond)
 	return o
 }
 
-func summary(done []time.Duration, perSecond map[int]int, asked int) Outcome {
+// event is what happens to a client at some time.
+type event struct {
+	at     time.Duration
+	client int
+	what   int
+	try    int
+	pause  time.Duration
+}
+
+// agenda is a heap of events, the next one first.
+type agenda []event
+
+func (q agenda) Len() int           { return len(q) }
+func (q agenda) Less(i, j int) bool { return q[i].at < q[j].at }
+func (q agenda) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *agenda) Push(x any)        { *q = append(*q, x.(event)) }
+func (q *agenda) Pop() any {
+	last := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return last
+}
+
+func (q *agenda) add(e event) { pq.Push(q, e) }
+func (q *agenda) next() event { return pq.Pop(q).(event) }
+
+// summarize takes in when clients were done. Those that are missing never were.
+func (o *Outcome) summarize(done []time.Duration, perSecond map[int]int) {
 	slices.Sort(done)
-	o := Outcome{Clients: len(done), Median: done[len(done)/2], P99: done[len(done)*99/100], Last: done[len(done)-1], Asked: asked}
+	if len(done) > 0 {
+		o.Median, o.P99, o.Last = done[len(done)/2], done[len(done)*99/100], done[len(done)-1]
+	}
+	o.Left = o.Clients - len(done)
 	for _, n := range perSecond {
 		o.Peak = max(o.Peak, n)
 	}
-	return o
 }
