@@ -20,6 +20,7 @@ func TestCluster(t *testing.T) {
 	c := flagtest.Cluster(t, "--notify-keyspace-events", "KA")
 	t.Run("least privilege", func(t *testing.T) { clusterACL(t, c) })
 	t.Run("foreign hands", func(t *testing.T) { clusterWatch(t, c) })
+	t.Run("shared connections", func(t *testing.T) { clusterPool(t, c) })
 	t.Run("every operation", func(t *testing.T) { clusterOperations(t, c, "ops:") })
 	t.Run("every operation in one slot", func(t *testing.T) { clusterOperations(t, c, "{ops}:") })
 	t.Run("in one slot a change is atomic", func(t *testing.T) { clusterOneSlot(t, c) })

@@ -13,7 +13,8 @@ import (
 
 // Pool lets stores on one server, or one Cluster, share connections: a thousand
 // namespaces of one Redis then need some twenty of them, and one more for all that
-// they listen to. Who has another address, credentials or time-out shares nothing.
+// they listen to. On a Cluster each store listens for itself: to every master, and to
+// its peers. Who has another address, credentials or time-out shares nothing.
 // The zero value is ready.
 type Pool struct {
 	mu    sync.Mutex

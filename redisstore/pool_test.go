@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,4 +81,33 @@ func TestPoolSharesConnections(t *testing.T) {
 		}
 	}
 	flagtest.Eventually(t, "every connection to be closed", func() bool { return connections() <= 0 })
+}
+
+// clusterPool counts what namespaces of one Cluster listen on, as docs/environments.md says.
+func clusterPool(t *testing.T, c *flagtest.RedisCluster) {
+	page, err := os.ReadFile("../docs/environments.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "a hundred environments on a Cluster of three masters take 400 connections that listen") {
+		t.Error("docs/environments.md does not say what environments on a Cluster listen on")
+	}
+	const users, masters = 5, 3
+	var pool redisstore.Pool
+	ctx, cancel := context.WithCancel(t.Context())
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer cancel()
+	for i := range users {
+		s := openWith(t, redisstore.Options{URL: c.URL(), Namespace: fmt.Sprintf("n%d:", i), Pool: &pool})
+		listening.Go(func() { _ = s.Watch(ctx, func(flags.Key, bool) {}) })
+		listening.Go(func() { _ = s.HearPeers(ctx, func(string) {}) })
+	}
+	flagtest.Eventually(t, "every namespace to listen to its peers and to each master", func() bool {
+		ears := 0
+		for _, node := range c.Nodes {
+			ears += strings.Count(node.CLI("CLIENT", "LIST", "TYPE", "pubsub"), "id=")
+		}
+		return ears == users*(1+masters)
+	})
 }
