@@ -36,7 +36,8 @@ type Options struct {
 	Cache string
 	// Tenants, when above zero, loads a tenant when it is first asked about and keeps
 	// at most so many: for services that see a few of very many. That first decision
-	// waits for Redis, for at most a second. Zero loads everything.
+	// waits for Redis, for at most a second. Not together with reads from replicas. Zero
+	// loads everything.
 	Tenants int
 	// Poll is how often Redis is asked whether anything changed, besides listening to
 	// it. Zero means 5 seconds. A spec file is looked at twice a second.

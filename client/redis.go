@@ -26,6 +26,8 @@ const (
 	// live before it is believed: a Redis that lost its last writes in a failover is
 	// healed by then, one that was set up anew is not.
 	rewindAfter = time.Minute
+	// lagAfter is how long replicas may lag before that is told as a failure.
+	lagAfter = 10 * time.Second
 )
 
 // What Redis may say that is not believed.
@@ -61,12 +63,18 @@ type redisFeed struct {
 	size   int       // of the spec that was read last
 	readAt time.Time // when everything may be read again; zero: nobody asked
 
-	whole bool // replicas may answer in any order, so parts cannot be put together
+	replicas bool      // what is read may be older than what was read before it
+	whole    bool      // so that parts cannot be put together, or signatures cover the whole
+	lags     time.Time // since when replicas give parts that do not belong together
 }
 
 func newRedisFeed(c *Client, o redisstore.Options) (*redisFeed, error) {
 	if o.URL == "" {
 		return nil, fmt.Errorf("%w: no Redis address", errOptions)
+	}
+	if o.ReadReplicas && c.lazy != nil {
+		// A tenant's entries do not say of which generation they are.
+		return nil, fmt.Errorf("%w: Tenants and ReadReplicas exclude each other: a replica that lags would give a tenant's old entries as current ones", errOptions)
 	}
 	if o.Log == nil {
 		o.Log = c.log
@@ -75,7 +83,7 @@ func newRedisFeed(c *Client, o redisstore.Options) (*redisFeed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &redisFeed{c: c, store: store, wake: make(chan struct{}, 1), whole: o.ReadReplicas || c.opts.Verify != nil}
+	f := &redisFeed{c: c, store: store, wake: make(chan struct{}, 1), replicas: o.ReadReplicas, whole: o.ReadReplicas || c.opts.Verify != nil}
 	c.namespace = store.Namespace()
 	c.redis.Store(f)
 	if c.opts.Cache != "" {
@@ -330,7 +338,7 @@ func (f *redisFeed) deliver(meta redisstore.Meta, d delivery, signed *cacheLine)
 		f.c.log.Warn("an older generation stays live in Redis and is served now",
 			slog.Uint64("generation", meta.Generation), slog.Uint64("served", f.meta.Generation))
 	}
-	f.meta, f.flags, f.rewound = meta, d.compiled, time.Time{}
+	f.meta, f.flags, f.rewound, f.lags = meta, d.compiled, time.Time{}, time.Time{}
 	f.to.install(d)
 	if f.cache != nil {
 		f.cache.changed(f.c, meta, d.compiled, signed)

@@ -124,6 +124,9 @@ func (f *redisFeed) readAll(ctx context.Context) error {
 		return err
 	}
 	spec, err := f.readSpec(live)
+	if err != nil && f.replicas {
+		return f.lagging(err)
+	}
 	if err != nil {
 		if f.c.opts.Verify != nil {
 			return err
@@ -132,14 +135,22 @@ func (f *redisFeed) readAll(ctx context.Context) error {
 		return f.readEntries(ctx, live.Meta)
 	}
 	signers, err := f.verify(live, spec)
+	if err != nil && f.replicas {
+		return f.lagging(err)
+	}
 	if err != nil {
 		return err
 	}
-	statements, err := f.store.Overrides(ctx)
-	if err != nil {
-		return err
+	statements := live.Overrides
+	if statements == nil {
+		if statements, err = f.store.Overrides(ctx); err != nil {
+			return err
+		}
 	}
 	overrides, bad := f.c.overrides(spec, statements)
+	if bad != nil && f.replicas && f.c.opts.Verify == nil {
+		return f.lagging(bad)
+	}
 	if bad != nil {
 		f.c.log.Warn("a break-glass statement does not count", slog.Any("err", bad))
 		if f.c.opts.Verify == nil {
@@ -149,9 +160,22 @@ func (f *redisFeed) readAll(ctx context.Context) error {
 	return f.compile(ctx, live, spec, overrides, signers)
 }
 
+// lagging is the answer where replicas gave parts that do not belong together. Most
+// likely one of them is behind and soon is not. The entries are no way around it: they
+// come from replicas too, and nothing shows of which generation they are.
+func (f *redisFeed) lagging(err error) error {
+	if f.lags.IsZero() {
+		f.lags = f.c.now()
+	}
+	if f.c.now().Sub(f.lags) < lagAfter {
+		return errMoving
+	}
+	return fmt.Errorf("what replicas hold does not belong together: %w", err)
+}
+
 func (f *redisFeed) readSpec(live redisstore.Live) (*flags.Spec, error) {
 	if live.Spec == nil {
-		return nil, errors.New("it is missing")
+		return nil, errors.New("the spec is missing")
 	}
 	spec, err := f.decoder.Decode("redis spec", live.Spec)
 	if f.c.opts.Verify == nil {
@@ -161,7 +185,7 @@ func (f *redisFeed) readSpec(live redisstore.Live) (*flags.Spec, error) {
 		return nil, err
 	}
 	if live.Meta.Digest != "" && live.Meta.Digest != spec.Digest() {
-		return nil, fmt.Errorf("its digest is %s, meta says %s", spec.Digest(), live.Meta.Digest)
+		return nil, fmt.Errorf("the spec's digest is %s, meta says %s", spec.Digest(), live.Meta.Digest)
 	}
 	return spec, nil
 }

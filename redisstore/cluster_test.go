@@ -144,6 +144,15 @@ func clusterReplicas(t *testing.T, c *flagtest.RedisCluster) {
 	if served == 0 {
 		t.Error("no replica served a read")
 	}
+	// Overrides alone come from the master: that one is missing would not show.
+	if err := s.SetOverrides(t.Context(), mustMeta(t, s).Fence(), map[string][]byte{"1": []byte("statement")}); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if got, err := r.Overrides(t.Context()); err != nil || string(got["1"]) != "statement" {
+			t.Fatalf("overrides %q, %v", got, err)
+		}
+	}
 }
 
 // Slots move to and fro, meta's among them, while generations are applied.

@@ -60,6 +60,9 @@ type Live struct {
 	Meta   Meta
 	Spec   []byte // nil when the key is missing
 	Bundle []byte // nil when the key is missing
+	// Overrides are those of [Store.Overrides], of the same moment; nil on a Cluster whose
+	// namespace has no hash tag, where they have to be asked for.
+	Overrides map[string][]byte
 }
 
 // Names of meta's fields.
@@ -139,7 +142,7 @@ func (s *Store) Meta(ctx context.Context) (Meta, error) {
 	return m, wrap(err, "reading %s", s.ns.system(nameMeta))
 }
 
-// Live reads meta, spec and bundle as they were at one moment. The error is
+// Live reads meta, spec, bundle and overrides as they were at one moment. The error is
 // ErrNoMeta as with [Store.Meta]; what could be read is returned beside it.
 func (s *Store) Live(ctx context.Context) (Live, error) {
 	live, err := s.live(ctx)
@@ -181,6 +184,10 @@ func (s *Store) readLive(ctx context.Context, p redis.Pipeliner) (Live, error) {
 	meta := p.HGetAll(ctx, s.ns.system(nameMeta))
 	spec := p.Get(ctx, s.ns.system(nameSpec))
 	bundle := p.Get(ctx, s.ns.system(nameBundle))
+	var overrides *redis.MapStringStringCmd
+	if s.oneSlot() {
+		overrides = p.HGetAll(ctx, s.ns.system(nameOverrides))
+	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	cmds, err := p.Exec(ctx)
@@ -196,6 +203,11 @@ func (s *Store) readLive(ctx context.Context, p redis.Pipeliner) (Live, error) {
 	}
 	if live.Bundle, err = bytesOf(bundle); err != nil {
 		return Live{}, err
+	}
+	if overrides != nil {
+		if live.Overrides, err = overridesOf(overrides); err != nil {
+			return Live{}, err
+		}
 	}
 	live.Meta, err = metaOf(meta)
 	return live, err

@@ -9,16 +9,29 @@ import (
 )
 
 // Overrides gives the signed break-glass statements in force, by their ID. What
-// they say and who may sign them is not this package's business.
+// they say and who may sign them is not this package's business. A Cluster's master is
+// asked also where reads go to replicas: nothing in meta tells that one which is missing
+// has only not arrived there.
 func (s *Store) Overrides(ctx context.Context) (map[string][]byte, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	h, err := s.client.HGetAll(ctx, s.ns.system(nameOverrides)).Result()
+	p := s.client.TxPipeline() // the driver takes transactions to masters
+	cmd := p.HGetAll(ctx, s.ns.system(nameOverrides))
+	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
+		return nil, wrap(err, "reading the overrides of %s", s.ns)
+	}
+	all, err := overridesOf(cmd)
+	return all, wrap(err, "reading the overrides of %s", s.ns)
+}
+
+// overridesOf is empty for a key of another type, which the next write replaces.
+func overridesOf(cmd *redis.MapStringStringCmd) (map[string][]byte, error) {
+	h, err := cmd.Result()
 	if isWrongType(err) {
 		return map[string][]byte{}, nil
 	}
 	if err != nil {
-		return nil, wrap(err, "reading the overrides of %s", s.ns)
+		return nil, err
 	}
 	all := make(map[string][]byte, len(h))
 	for id, statement := range h {
