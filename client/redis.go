@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -16,9 +15,10 @@ import (
 
 const (
 	redisName = "redis"
-	// askTimeout bounds one small question to Redis, loadTimeout reading everything.
+	// askTimeout bounds one small question to Redis, loadTimeout reading everything: the
+	// spec, which the store bounds by itself, or the entries.
 	askTimeout  = 3 * time.Second
-	loadTimeout = 30 * time.Second
+	loadTimeout = 10 * time.Minute
 	// firstRetry is the pause after a first failure; it doubles up to the polling
 	// interval.
 	firstRetry = 50 * time.Millisecond
@@ -60,8 +60,9 @@ type redisFeed struct {
 	rewound time.Time // since when an older generation is live
 	expires time.Time // when the next override in force ends; zero for none
 
-	size   int       // of the spec that was read last
-	readAt time.Time // when everything may be read again; zero: nobody asked
+	size   int           // of the spec that was read last
+	readAt time.Time     // when everything may be read again; zero: nobody asked
+	again  time.Duration // the window after whole reads that failed; zero after others
 
 	replicas bool      // what is read may be older than what was read before it
 	whole    bool      // so that parts cannot be put together, or signatures cover the whole
@@ -133,7 +134,10 @@ func (f *redisFeed) run(ctx context.Context, to sink) {
 				f.cache.flush(f.c)
 			}
 		}
-		if until := f.expires.Sub(f.c.now()); !f.expires.IsZero() && until < pause {
+		// Where the end of an override was due and could not be read, the pause is the
+		// failure's.
+		vain := err != nil && (f.again > 0 || !errors.Is(err, errSpread))
+		if until := f.expires.Sub(f.c.now()); !f.expires.IsZero() && until < pause && (until > 0 || !vain) {
 			pause = max(until, time.Millisecond)
 		}
 		f.rest(ctx, pause)
@@ -156,8 +160,6 @@ func (f *redisFeed) pass(ctx context.Context) error {
 	}
 	return err
 }
-
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // rest waits until something was heard, or for a time.
 func (f *redisFeed) rest(ctx context.Context, d time.Duration) {
@@ -234,7 +236,7 @@ func (f *redisFeed) refresh(ctx context.Context) error {
 		return err
 	}
 	if f.flags != nil && sameLive(meta, f.meta) && !f.due() {
-		f.readAt = time.Time{}
+		f.readAt, f.again = time.Time{}, 0
 		return nil
 	}
 	if f.flags != nil && meta.Pending != "" {
@@ -244,40 +246,7 @@ func (f *redisFeed) refresh(ctx context.Context) error {
 		f.readAt = f.c.now().Add(f.c.within(window(f.size)))
 		return errSpread
 	}
-	loading, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	if err := f.readAll(loading); err != nil {
-		return err
-	}
-	f.readAt = time.Time{}
-	return nil
-}
-
-// due reports whether an override in force has ended.
-func (f *redisFeed) due() bool { return !f.expires.IsZero() && !f.c.now().Before(f.expires) }
-
-// hasty reports whether somebody waits for the read, or it must not wait.
-func (f *redisFeed) hasty() bool { return f.due() || f.c.lazy != nil && f.c.lazy.awaited() }
-
-const (
-	// A whole read begins after a time of its own within a window: a second for each MiB
-	// of the spec, within these bounds. Ten thousand clients hear of a change at once.
-	shortestWindow = 100 * time.Millisecond
-	longestWindow  = 10 * time.Second
-)
-
-// window is how long the whole reads of a spec of that many bytes are spread.
-func window(size int) time.Duration {
-	d := time.Duration(float64(size) / (1 << 20) * float64(time.Second))
-	return min(max(d, shortestWindow), longestWindow)
-}
-
-// within chooses a time within d.
-func (c *Client) within(d time.Duration) time.Duration {
-	if choose := c.spread.Load(); choose != nil {
-		return (*choose)(d)
-	}
-	return rand.N(d)
+	return f.readWhole(ctx)
 }
 
 // sameLive reports whether two metas stand for the same entries. Who wrote them, and in

@@ -26,10 +26,12 @@ func (s *Store) dial(o Options) error {
 	u := &redis.UniversalOptions{
 		Addrs: a.hosts, DB: a.db, TLSConfig: tlsConfig, MasterName: a.master, IsClusterMode: a.kind == kindCluster,
 		SentinelUsername: a.query.Get("sentinel_username"), SentinelPassword: a.query.Get("sentinel_password"),
-		DialTimeout: min(s.timeout, dialTimeout), ReadTimeout: s.timeout, WriteTimeout: s.timeout, ContextTimeoutEnabled: true,
+		DialTimeout: min(s.timeout, dialTimeout), ReadTimeout: s.whole(), WriteTimeout: s.timeout, PoolTimeout: s.timeout, ContextTimeoutEnabled: true,
 		MaxRetries: 2, DialerRetries: 1, MaxRedirects: 8, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
+	// The driver would bound an answer as a whole.
+	u.Dialer = s.patientDialer(&redis.Options{DialTimeout: u.DialTimeout, TLSConfig: tlsConfig})
 	if o.Pool != nil {
 		u.PoolSize, u.ConnMaxIdleTime = poolSize, time.Minute
 	}

@@ -188,9 +188,7 @@ func (s *Store) readLive(ctx context.Context, p redis.Pipeliner) (Live, error) {
 	if s.oneSlot() {
 		overrides = p.HGetAll(ctx, s.ns.system(nameOverrides))
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	cmds, err := p.Exec(ctx)
+	cmds, err := s.patiently(ctx, p)
 	if err != nil && !isAnswer(err) {
 		return Live{}, err
 	}

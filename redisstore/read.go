@@ -43,9 +43,7 @@ func (s *Store) readTogether(ctx context.Context, values [][]byte, keys []flags.
 		}
 		cmds = append(cmds, p.MGet(ctx, names...))
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	if _, err := p.Exec(ctx); err != nil {
+	if _, err := s.patiently(ctx, p); err != nil {
 		return nil, err
 	}
 	for _, cmd := range cmds {
@@ -66,9 +64,7 @@ func (s *Store) readApart(ctx context.Context, values [][]byte, keys []flags.Key
 	for i, k := range keys {
 		cmds[i] = p.Get(ctx, s.ns.entry(k))
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
+	if _, err := s.patiently(ctx, p); err != nil && !isAnswer(err) {
 		return nil, err
 	}
 	for _, cmd := range cmds {

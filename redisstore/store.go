@@ -41,7 +41,8 @@ type Options struct {
 	// Namespace is the prefix of every key. Empty means DefaultNamespace; a missing
 	// last colon is added.
 	Namespace string
-	// Timeout bounds one exchange with a server. Zero means 10 seconds.
+	// Timeout bounds one exchange with a server. Zero means 10 seconds. A long answer, a
+	// spec first of all, may take thirty times as long, as long as no pause in it is longer.
 	Timeout time.Duration
 	// ReadReplicas lets reads go to replicas of a Cluster or of a Sentinel's master.
 	// What they answer may be older by their lag. For evaluators; writes through such
@@ -91,7 +92,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{ns: ns, timeout: o.Timeout, log: o.Log, chunk: atomicWrites}
 	if s.timeout <= 0 {
-		s.timeout = 10 * time.Second
+		s.timeout = defaultTimeout
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
