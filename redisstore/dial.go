@@ -53,6 +53,7 @@ func (s *Store) dial(o Options) error {
 		f := u.Failover()
 		f.ReplicaOnly = o.ReadReplicas
 		s.single = redis.NewFailoverClient(f)
+		s.single.AddHook(settledHook{})
 		s.client = s.single
 	default:
 		simple := u.Simple()

@@ -56,8 +56,8 @@ func (s *Store) patiently(ctx context.Context, p redis.Pipeliner) ([]redis.Cmder
 }
 
 // patientDialer connects as the driver does, and bounds silence rather than answers.
-func (s *Store) patientDialer(o *redis.Options) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	dial := redis.NewDialer(o)
+func (s *Store) patientDialer(o *redis.Options) dialer {
+	dial := unlessSettled(redis.NewDialer(o))
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
 		if err != nil {

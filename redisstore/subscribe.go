@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,8 +20,9 @@ const lookEvery = 15 * time.Second
 // until the context ends, whose error it then returns, or Redis denies access. The
 // first call, and one after any gap that the stream cannot fill, is a KindResync:
 // read everything; its generation is 0 while nothing is live, as after a flush, and
-// what a reader has then stays the best there is. Lost connections are mended;
-// messages of the meantime are taken from the stream. handle should be quick; while
+// what a reader has then stays the best there is. Lost connections are mended, after a
+// pause at random, so that not all subscribers come back at once; messages of the
+// meantime are taken from the stream. handle should be quick; while
 // it runs, messages queue up.
 func (s *Store) Subscribe(ctx context.Context, handle func(Message)) error {
 	return s.SubscribeAfter(ctx, "", handle)
@@ -31,23 +33,26 @@ func (s *Store) Subscribe(ctx context.Context, handle func(Message)) error {
 // where the stream cannot fill the gap. Without a message it has read nothing.
 func (s *Store) SubscribeAfter(ctx context.Context, message string, handle func(Message)) error {
 	sub := &subscriber{s: s, handle: handle, begun: message != "", last: message}
-	ps := s.client.Subscribe(ctx, s.ns.system(nameChanges))
-	defer ps.Close()
-	if err := mayListen(ctx, ps, s.timeout); err != nil {
-		return wrap(err, "listening to %s", s.ns.system(nameChanges))
-	}
-	events := ps.ChannelWithSubscriptions(redis.WithChannelSize(256))
-	look := time.NewTimer(0)
+	listening := &subscription{s: s, channel: s.ns.system(nameChanges), events: make(chan any, 256)}
+	ctx, cancel := context.WithCancel(ctx)
+	lost := make(chan error, 1)
+	var running sync.WaitGroup
+	running.Go(func() { lost <- listening.run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	look := time.NewTimer(s.timeout) // before that the subscription has begun, or is in trouble
 	defer look.Stop()
 	for {
 		again := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case event, open := <-events:
-			if !open {
-				return wrap(redis.ErrClosed, "listening to %s", s.ns.system(nameChanges))
+		case err := <-lost:
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
+			return wrap(err, "listening to %s", s.ns.system(nameChanges))
+		case event := <-listening.events:
 			if m, ok := event.(*redis.Message); ok {
 				again = !sub.hear(m.Payload)
 			} else {
