@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
@@ -37,9 +38,7 @@ func (f *fleet) serve(ctx context.Context) (*server, error) {
 	mux.HandleFunc("GET /{$}", f.index)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]bool{"ok": true}) })
 	mux.HandleFunc("GET /readyz", f.ready)
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		promhttp.HandlerFor(f.gatherers(), promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
-	})
+	mux.Handle("GET /metrics", f.metricsHandler())
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, f.status()) })
 	newWebhook(f.a.env, f.pushed).routes(mux)
 	// Beside the environments' own series of the same names, these carry an empty label.
@@ -161,6 +160,14 @@ func (f *fleet) ready(w http.ResponseWriter, r *http.Request) {
 		code = http.StatusServiceUnavailable
 	}
 	answer(w, code, map[string]any{"ready": code == http.StatusOK, "environments": len(all), "not_ready": lacks})
+}
+
+// metricsHandler shows what can be measured: what one environment cannot say is logged, and hides no other.
+func (f *fleet) metricsHandler() http.Handler {
+	opt := promhttp.HandlerOpts{EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelError)}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		promhttp.HandlerFor(f.gatherers(), opt).ServeHTTP(w, r)
+	})
 }
 
 // gatherers are the process's metrics, and each environment's.
