@@ -44,8 +44,10 @@ func rampedFits(a, b *Ramped, from, to Pct) bool {
 		return true // a person's change ends the record
 	case b.From != from || b.To != to:
 		return false
-	case a != nil && !b.At.After(a.At):
+	case a != nil && b.At.Before(a.At):
 		return false
+	case a != nil && to > from && b.At.Equal(a.At):
+		return false // the same moment is enough for a way down, which nothing may hold up
 	case b.Verdict != "" && to > from:
 		return b.Verdict == "green"
 	}

@@ -48,10 +48,23 @@ func Edits(spec *flags.Spec, all []Outcome, n int, now time.Time, evidence strin
 			}
 		}
 		if kept != unrecorded || o.Resumed {
-			ops = append(ops, flags.EditOp{Pointer: pointer + "/ramped", Value: o.record(now, evidence, kept)})
+			ops = append(ops, flags.EditOp{Pointer: pointer + "/ramped", Value: o.record(o.moment(f, now), evidence, kept)})
 		}
 	}
 	return ops
+}
+
+// moment is when the step was decided. A way down is never dated before the step that it takes back: where this clock is behind the
+// one of that step, its record would not fit, and the lowering would be refused.
+func (o *Outcome) moment(f *flags.Feature, now time.Time) time.Time {
+	own := f.Own
+	if o.Tenant != flags.DefaultTenant {
+		own = f.Tenant(o.Tenant)
+	}
+	if o.Action.Lowers() && own != nil && own.Ramped != nil && own.Ramped.At.After(now) {
+		return own.Ramped.At
+	}
+	return now
 }
 
 // form is how much of a step a tenant's `ramped` record keeps.

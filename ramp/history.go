@@ -88,7 +88,17 @@ type change struct {
 // bot reports whether the change is the one that its `ramped` record tells of.
 func (c *change) bot() bool {
 	r := c.after.Ramped
-	return r != nil && r.To == c.to && (c.before == nil || c.before.Ramped == nil || r.At.After(c.before.Ramped.At))
+	if r == nil || r.To != c.to {
+		return false
+	}
+	if c.before == nil || c.before.Ramped == nil {
+		return true
+	}
+	was := c.before.Ramped
+	if c.to < c.from && r.At.Equal(was.At) { // an alarm may sound in the very second of a step
+		return r.From == c.from && !sameRamped(c.before, c.after)
+	}
+	return r.At.After(was.At)
 }
 
 // back reports whether the `ramped` record is older than it was, or gone together with its step.

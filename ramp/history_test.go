@@ -194,3 +194,36 @@ func TestTenantsHaveHistoriesOfTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// An alarm may sound in the very second of a step: the way down is the bot's own, and no person's step back.
+func TestHistoryOfALoweringInTheMomentOfTheStep(t *testing.T) {
+	s := begin(t, 10_000)
+	s.step(20_000, "coverage")
+	at := s.was[:len(`{"at":"2026-11-22T04:07:00Z"`)]
+	s.commit(10_000, at+`,"from":20,"to":10,"verdict":"red","reason":"aborted to 10"}`, "Revert what rose")
+	if h := s.history(); h.Downs != 1 || h.Reverted != "" {
+		t.Errorf("got %+v, want one lowering and nobody's step back", h)
+	}
+	s.commit(20_000, at+`,"from":10,"to":20,"verdict":"green","reason":"coverage"}`, "Revert \"Revert what rose\"\n\nThis reverts commit 0123456789012345678901234567890123456789.")
+	if h := s.history(); h.Reverted == "" {
+		t.Errorf("got %+v, want a person's step", h)
+	}
+}
+
+// A clock that is behind the one of the last step dates its lowering as late as that step, so that the record fits.
+func TestALoweringIsNotDatedBeforeItsStep(t *testing.T) {
+	spec := decode(t, `{"version":"flags-v1","features":{"receipts":{"pct":20,"ramped":{"at":"2026-11-22T12:00:05Z","from":10,"to":20,"verdict":"green"}}}}`)
+	for to, want := range map[flags.Pct]string{10_000: "2026-11-22T12:00:05Z", 30_000: "2026-11-22T12:00:00Z"} {
+		o := ramp.Outcome{Decision: ramp.Decision{Feature: "receipts", Tenant: flags.DefaultTenant, From: 20_000, To: to, Action: ramp.Up}}
+		if to < 20_000 {
+			o.Action = ramp.Down
+		}
+		src, err := flags.Edit(spec.Bytes(), ramp.Edits(spec, []ramp.Outcome{o}, 1, noon, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(src), `"at":"`+want+`"`) {
+			t.Errorf("to %s: want at %s, got %s", to, want, src)
+		}
+	}
+}
