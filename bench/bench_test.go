@@ -45,7 +45,10 @@ func TestPausesAreTheClients(t *testing.T) {
 		{"../ofrep", "crowd", crowd},
 		{"../client", "shortestWindow", shortestWindow},
 		{"../client", "longestWindow", longestWindow},
+		{"../client", "longestRetry", longestRetry},
 		{"../client", "askTimeout", askTimeout},
+		{"../redisstore", "defaultTimeout", defaultTimeout},
+		{"../redisstore", "defaultWhole", defaultWhole},
 	} {
 		if got := constant(t, want.dir, want.name); got != want.value {
 			t.Errorf("%s.%s is %v, and the simulation has %v", want.dir, want.name, got, want.value)
