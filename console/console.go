@@ -49,6 +49,8 @@ type Options struct {
 	// Base is what stands before every path of a link, such as /environments/prod, where whoever serves the console takes it
 	// off again. Empty: the console has the whole address.
 	Base string
+	// Admit, when set, is asked before a page follows, and told of its end through leave. Its error is the answer, a 503.
+	Admit func() (leave func(), err error)
 	// Actions are what the overview offers to whoever has the admin token.
 	Actions []Action
 	// Log takes what goes wrong while a page is made. Nil discards it.
@@ -96,7 +98,7 @@ func New(opt Options) (*Console, error) {
 		}
 		c.pages[name] = t
 	}
-	c.stream = newStream(opt.Status)
+	c.stream = newStream(opt.Status, opt.Admit)
 	return c, nil
 }
 

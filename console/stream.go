@@ -13,6 +13,7 @@ import (
 // then fetches itself anew.
 type stream struct {
 	status func() *reconciler.Status
+	admit  func() (leave func(), err error)
 	stop   chan struct{}
 	once   sync.Once
 
@@ -26,8 +27,8 @@ const (
 	maxStreams = 200
 )
 
-func newStream(status func() *reconciler.Status) *stream {
-	s := &stream{status: status, stop: make(chan struct{}), pages: map[chan string]bool{}}
+func newStream(status func() *reconciler.Status, admit func() (func(), error)) *stream {
+	s := &stream{status: status, admit: admit, stop: make(chan struct{}), pages: map[chan string]bool{}}
 	go s.watch()
 	return s
 }
@@ -75,6 +76,18 @@ func fingerprint(s *reconciler.Status) string {
 }
 
 func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
+	refuse := func(why string) {
+		w.Header().Set("Retry-After", "30")
+		http.Error(w, why, http.StatusServiceUnavailable)
+	}
+	if s.admit != nil {
+		leave, err := s.admit()
+		if err != nil {
+			refuse(err.Error())
+			return
+		}
+		defer leave()
+	}
 	page := make(chan string, 1)
 	s.mu.Lock()
 	full := len(s.pages) >= maxStreams
@@ -83,8 +96,7 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	if full {
-		w.Header().Set("Retry-After", "30")
-		http.Error(w, fmt.Sprintf("too many pages are open (at most %d)", maxStreams), http.StatusServiceUnavailable)
+		refuse(fmt.Sprintf("too many pages are open (at most %d)", maxStreams))
 		return
 	}
 	defer func() {

@@ -3,6 +3,7 @@ package ofrep
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -226,8 +227,14 @@ func TestEventStream(t *testing.T) {
 	if got := back.events(); len(got) != 0 {
 		t.Errorf("who missed nothing heard %q", got)
 	}
-	if r := listen(t, srv.URL+uri); r.resp.StatusCode != 503 || r.resp.Header.Get("Retry-After") == "" {
-		t.Errorf("one too many: %d", r.resp.StatusCode)
+	res, err := http.Get(srv.URL + uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "3 event streams") || !strings.Contains(string(body), "--max-streams") {
+		t.Errorf("one too many: %d %s, %v", res.StatusCode, body, err)
 	}
 	if r := listen(t, srv.URL+pathEvents); r.resp.StatusCode != 401 {
 		t.Errorf("no token: %d", r.resp.StatusCode)

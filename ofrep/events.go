@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -102,10 +103,20 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) int {
 	if h.o.Listen != nil && !h.o.Listen(r.URL.Query().Get("token")) {
 		return fail(w, problem{status: http.StatusUnauthorized, code: codeGeneral, details: "the address of an event stream stands in an answer about all features"})
 	}
+	full := func(details string) int {
+		w.Header().Set("Retry-After", "10")
+		return fail(w, problem{status: http.StatusServiceUnavailable, code: codeGeneral, details: details})
+	}
+	if h.o.Admit != nil {
+		leave, err := h.o.Admit()
+		if err != nil {
+			return full(err.Error())
+		}
+		defer leave()
+	}
 	st := h.streams.add()
 	if st == nil {
-		w.Header().Set("Retry-After", "10")
-		return fail(w, problem{status: http.StatusServiceUnavailable, code: codeGeneral, details: "too many event streams"})
+		return full(fmt.Sprintf("opening an event stream: %d event streams are open, as many as may be (evaluate: --max-streams)", max(0, h.streams.most)))
 	}
 	defer h.streams.remove(st)
 	head := w.Header()

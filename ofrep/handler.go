@@ -79,6 +79,9 @@ type Options struct {
 	// MaxStreams is how many event streams may be open. 0 means 10,000; below 0 there
 	// are none, and answers do not mention them.
 	MaxStreams int
+	// Admit, when set, is asked before an event stream is opened, and told of its end
+	// through leave. Its error is the answer, a 503.
+	Admit func() (leave func(), err error)
 	// Observe, when set, hears of each request's end: what was asked ("single", "bulk",
 	// "events", "other"), and the status that was answered.
 	Observe func(what string, status int, took time.Duration)
@@ -100,11 +103,16 @@ type Handler struct {
 	rendered atomic.Pointer[rendered]
 }
 
+const (
+	defaultBody    = 64 << 10
+	defaultStreams = 10_000
+)
+
 // New makes a handler for the paths under /ofrep/.
 func New(o Options) *Handler {
 	o.DefaultTenant = cmp.Or(o.DefaultTenant, "public")
-	o.MaxBody = cmp.Or(o.MaxBody, 64<<10)
-	o.MaxStreams = cmp.Or(o.MaxStreams, 10_000)
+	o.MaxBody = cmp.Or(o.MaxBody, defaultBody)
+	o.MaxStreams = cmp.Or(o.MaxStreams, defaultStreams)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

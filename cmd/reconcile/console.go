@@ -21,14 +21,14 @@ const maxSpec = 32 << 20
 // environment's pages are made when somebody first asks for one: most are never looked at.
 func (w *web) console(mux *http.ServeMux, log *slog.Logger, a *app, o *opened, told *pushed) (func(), error) {
 	if a.sharing == nil {
-		pages, err := newConsole(log, a, o, told, w.base)
+		pages, err := newConsole(log, a, o, told, w.base, w.room)
 		if err != nil {
 			return nil, err
 		}
 		pages.Register(mux)
 		return pages.Close, nil
 	}
-	late := &lateConsole{make: func() (*console.Console, error) { return newConsole(log, a, o, told, w.base) }}
+	late := &lateConsole{make: func() (*console.Console, error) { return newConsole(log, a, o, told, w.base, w.room) }}
 	mux.Handle("/", late)
 	return late.close, nil
 }
@@ -79,9 +79,9 @@ func (l *lateConsole) close() {
 }
 
 // newConsole is the web page over this reconciler.
-func newConsole(log *slog.Logger, a *app, o *opened, told *pushed, base string) (*console.Console, error) {
+func newConsole(log *slog.Logger, a *app, o *opened, told *pushed, base string, room *room) (*console.Console, error) {
 	opt := console.Options{
-		Base: base, Status: o.Status, Live: o.Live, Log: log,
+		Base: base, Status: o.Status, Live: o.Live, Log: log, Admit: room.stream,
 		Plan:        func(ctx context.Context) (*reconciler.Plan, error) { return o.plans.get(ctx, "") },
 		Generations: func() ([]reconciler.Generation, error) { return reconciler.Generations(o.dir) },
 		SpecAt: func(ctx context.Context, commit string) (*flags.Spec, error) {

@@ -52,6 +52,9 @@ func (a *app) runFleet(ctx context.Context, w web) error {
 		return err
 	}
 	log := a.logger()
+	if err := w.admit(log); err != nil {
+		return err
+	}
 	redisstore.RouteDriverLog(log)
 	a.sharing, a.writes = newSharing(file, a.environments.name != ""), true
 	a.env.Stdout = &inTurn{w: a.env.Stdout}

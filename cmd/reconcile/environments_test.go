@@ -35,6 +35,7 @@ type herd struct {
 	doc    map[string]any
 	cmd    *exec.Cmd
 	serves string // the reconciler's address
+	env    []string
 }
 
 func newHerd(t testing.TB, repositories int, interval string) *herd {
@@ -91,6 +92,7 @@ func (h *herd) run() {
 	}
 	h.cmd = exec.Command(path, "run", "--config", h.file)
 	h.cmd.Env = append(h.stages[0].Repo.Env(), "NO_COLOR=1", "RAMPART_ADMIN_TOKEN=the token of the herd", "RAMPART_WEBHOOK_SECRET=secret")
+	h.cmd.Env = append(h.cmd.Env, h.env...)
 	stderr, err := h.cmd.StderrPipe()
 	if err != nil {
 		h.t.Fatal(err)

@@ -45,7 +45,7 @@ func (f *fleet) serve(ctx context.Context) (*server, error) {
 	reg := prometheus.WrapRegistererWith(prometheus.Labels{"environment": ""}, f.reg)
 	own := measured(reg, bounded(mux))
 	guard := &guard{names: f.web.allowHosts, env: f.a.env}
-	return serve(ctx, f.log, l, guard.hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serve(ctx, f.log, l, f.web.room, guard.hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rest, ok := strings.CutPrefix(r.URL.Path, "/environments/"); ok {
 			f.environment(w, r, rest)
 			return

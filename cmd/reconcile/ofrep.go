@@ -26,11 +26,12 @@ type evaluation struct {
 	mu      sync.Mutex       // one compiles, the others take the last view
 }
 
-// newEvaluation serves until ctx ends, below base.
-func newEvaluation(ctx context.Context, live func() *reconciler.Live, base, defaultTenant string, log *slog.Logger) *evaluation {
+// newEvaluation serves until ctx ends, below base. Its event streams share the room.
+func newEvaluation(ctx context.Context, live func() *reconciler.Live, base string, room *room, defaultTenant string, log *slog.Logger) *evaluation {
 	e := &evaluation{ctx: ctx, live: live, log: log}
 	e.view.Store(&ofrep.View{})
-	e.handler = ofrep.New(ofrep.Options{View: func() ofrep.View { return *e.view.Load() }, Base: base, DefaultTenant: defaultTenant, Log: log})
+	e.handler = ofrep.New(ofrep.Options{View: func() ofrep.View { return *e.view.Load() }, Base: base, DefaultTenant: defaultTenant, Log: log,
+		Admit: room.stream, MaxStreams: room.streams()})
 	return e
 }
 

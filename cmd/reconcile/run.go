@@ -59,6 +59,9 @@ func (a *app) run(ctx context.Context, w web) error {
 	if a.interval <= 0 {
 		return cli.Exit(cli.ExitUsage, errors.New("--interval must be longer than nothing"))
 	}
+	if err := w.admit(log); err != nil {
+		return err
+	}
 	reg := newRegistry()
 	var rec reconciler.Recorder = reconciler.LogRecorder{Log: log}
 	if a.json {

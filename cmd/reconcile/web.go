@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
-	"golang.org/x/net/netutil"
 
 	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/notify"
@@ -29,8 +28,9 @@ type web struct {
 	notify     string
 	link       string
 	base       string // what stands before every path, where several environments share the address
-	// connections is how many may be open at once; more wait to be taken.
+	// connections is how many may be open at once, 0 for no limit; room holds them to it, nil where there is none.
 	connections int
+	room        *room
 	told        *notify.Notifier
 }
 
@@ -38,7 +38,7 @@ func (w *web) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.listen, "listen", "127.0.0.1:8080", `the `+"`ADDRESS`"+` to serve on; "off" for none`)
 	cmd.Flags().StringVar(&w.notify, "notify", "", "a `FILE` that says whom to tell of generations, refusals, drift and holds (docs/notifications.md)")
 	cmd.Flags().StringVar(&w.link, "console-url", "", "the `URL` of the console as others reach it, for links in notifications")
-	cmd.Flags().IntVar(&w.connections, "max-connections", defaultConnections, "how many HTTP connections may be open at once, a `NUMBER`; further ones wait")
+	cmd.Flags().IntVar(&w.connections, "max-connections", defaultConnections, "how many HTTP connections may be open at once, a `NUMBER` (0: no limit); a quarter may be event streams, a quarter is kept for /admin")
 	cmd.Flags().StringSliceVar(&w.allowHosts, "allow-host", nil, "further host `NAME`s that requests may come in under")
 }
 
@@ -94,7 +94,7 @@ func (w *web) start(ctx context.Context, log *slog.Logger, a *app, o *opened, re
 		return nil, err
 	}
 	leaveNote(log, o.dir, l.Addr().String())
-	return serve(ctx, log, l, measured(reg, bounded(guard.hosts(mux))), func() {
+	return serve(ctx, log, l, w.room, measured(reg, bounded(guard.hosts(mux))), func() {
 		forgetNote(o.dir)
 		closeAll() // streams never end by themselves
 	}), nil
@@ -106,10 +106,7 @@ func (w *web) open() (net.Listener, error) {
 	if err != nil {
 		return nil, cli.Hint(fmt.Errorf("serving on %s: %w", w.listen, err), "set another --listen ADDRESS, or --listen off")
 	}
-	if w.connections > 0 {
-		l = netutil.LimitListener(l, w.connections)
-	}
-	return l, nil
+	return w.room.listener(l), nil
 }
 
 // leaveNote says in a state folder where its reconciler serves. That it cannot, for the disk is full, say, is no reason not
@@ -126,11 +123,12 @@ func leaveNote(log *slog.Logger, dir, address string) {
 
 func forgetNote(dir string) { os.Remove(filepath.Join(dir, runningName)) }
 
-// serve serves on l until stop, which calls closing first.
-func serve(ctx context.Context, log *slog.Logger, l net.Listener, handler http.Handler, closing func()) *server {
+// serve serves on l, which has been given room, until stop, which calls closing first.
+func serve(ctx context.Context, log *slog.Logger, l net.Listener, room *room, handler http.Handler, closing func()) *server {
 	s := &server{address: l.Addr().String(), failed: make(chan error, 1)}
 	h := &http.Server{
-		Handler:           handler,
+		Handler:           room.handler(handler),
+		ConnContext:       withLine,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      2 * time.Minute, // a plan may have to clone the branch
@@ -178,7 +176,7 @@ func (w *web) routes(ctx context.Context, log *slog.Logger, a *app, o *opened, r
 	if err != nil {
 		return nil, nil, err
 	}
-	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, w.base, a.env.Getenv("DEFAULT_TENANT"), log))
+	mux.Handle("/ofrep/", newEvaluation(ctx, o.Live, w.base, w.room, a.env.Getenv("DEFAULT_TENANT"), log))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"ok": true})
 	})
