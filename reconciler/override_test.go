@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -207,5 +208,27 @@ func TestDroppedOverride(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir + "/" + overrideFolder); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// So many statements are in force and no more; the one too many changes nothing, and is refused with the number.
+func TestStatementsInForceAreBounded(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t, flagtest.Redis(t), withBrake)
+	w.release("flags-v1", "receipts", 10, "attest", 20)
+	w.pass()
+	for range maxInForce {
+		if _, err := w.r.Override(ctx, w.seal([]trust.OverrideItem{{Feature: "receipts"}}, "bob")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := w.r.Override(ctx, w.seal([]trust.OverrideItem{{Feature: "attest"}}, "bob"))
+	refused, ok := errors.AsType[*RefusedOverride](err)
+	if !ok || refused.Code != Code(trust.Malformed) || !strings.Contains(err.Error(), fmt.Sprint(maxInForce)) {
+		t.Errorf("one too many: %v", err)
+	}
+	w.is("attest", flags.DefaultTenant, "20")
+	if n := len(w.r.Status().Overrides); n != maxInForce {
+		t.Errorf("%d statements are in force", n)
 	}
 }
