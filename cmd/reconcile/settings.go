@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -104,26 +103,6 @@ func (s *settings) check() error {
 		return usage(errors.New("--trust and --insecure-accept-unsigned exclude each other"), "leave one out")
 	}
 	return s.checkLease()
-}
-
-// stateFolder is where this environment's state is kept.
-func (s *settings) stateFolder(env cli.Env) (string, error) {
-	if s.stateDir != "" {
-		return s.stateDir, nil
-	}
-	if dir := env.Getenv("STATE_DIRECTORY"); dir != "" { // systemd's StateDirectory=
-		return strings.Split(dir, ":")[0], nil
-	}
-	base := env.Getenv("XDG_STATE_HOME")
-	if base == "" {
-		home := env.Getenv("HOME")
-		if home == "" {
-			return "", cli.Exit(cli.ExitUsage, cli.Hint(errors.New("no place for the state folder"), "set --state-dir DIR"))
-		}
-		base = filepath.Join(home, ".local", "state")
-	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{s.repo, s.branch, s.path, s.namespace}, "\x00")))
-	return filepath.Join(base, "rampart", hex.EncodeToString(sum[:6])), nil
 }
 
 // opened is a reconciler and what it stands on.
