@@ -88,6 +88,9 @@ func (a *app) acceptHistory(ctx context.Context, args []string, s acceptSettings
 	}
 	_, err = a.tellRunning(ctx, dir, "/admin/accept-history", body)
 	if errors.Is(err, errNoneRuns) {
+		if err := used(dir); err != nil {
+			return fmt.Errorf("leaving the statement for the next reconciler: %w", err)
+		}
 		a.env.Talk("no reconciler runs on %s: the next pass judges it: reconcile status", dir)
 		a.tellCounted(dir, sealed)
 		err = reconciler.AcceptHistory(dir, body)
@@ -184,6 +187,9 @@ func (a *app) historyStatement(dir string, args []string, s acceptSettings) (tru
 		return trust.Sealed{}, nil, cli.Exit(cli.ExitUsage, cli.Hint(fmt.Errorf("%s is there already", s.file), "to sign it as well, leave COMMIT out"))
 	}
 	status, err := reconciler.LastStatus(dir)
+	if errors.Is(err, reconciler.ErrNoState) {
+		err = cli.Exit(cli.ExitRefused, cli.Hint(err, "%s", otherFolder))
+	}
 	if err != nil {
 		return trust.Sealed{}, nil, err
 	}

@@ -46,6 +46,9 @@ Where no reconciler runs, the statement is left in the state folder for the next
 			}
 			out, err := a.tellRunning(cmd.Context(), dir, "/admin/override", src)
 			if errors.Is(err, errNoneRuns) {
+				if err := used(dir); err != nil {
+					return fmt.Errorf("leaving the statement for the next reconciler: %w", err)
+				}
 				a.env.Talk("no reconciler runs on %s: the next one will take it up", dir)
 				return reconciler.DropOverride(dir, src)
 			}

@@ -79,3 +79,18 @@ func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
+
+// otherFolder is the next step where a command looked into a folder that no reconciler has.
+const otherFolder = "set --state-dir, or the same --repo, --branch, --path and --namespace that the reconciler has"
+
+// used is an error where no reconciler ever kept state in the folder: what is left there for the next one would be heard by nobody.
+func used(dir string) error {
+	_, err := reconciler.Generations(dir)
+	if errors.Is(err, reconciler.ErrNoState) {
+		_, err = reconciler.LastStatus(dir)
+	}
+	if errors.Is(err, reconciler.ErrNoState) {
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s", otherFolder))
+	}
+	return nil // a damaged one is somebody's all the same
+}

@@ -95,8 +95,12 @@ func (a *app) tellSuspension(ctx context.Context, route string, q suspendRequest
 	}
 	_, err = a.tellRunning(ctx, dir, route, q)
 	if errors.Is(err, errNoneRuns) {
-		a.env.Talk("no reconciler runs on %s: the next one will know", dir)
-		err = reconciler.Suspend(dir, s)
+		if err = used(dir); err != nil {
+			return fmt.Errorf("leaving a note for the next reconciler: %w", err)
+		}
+		if err = reconciler.Suspend(dir, s); err == nil {
+			a.env.Talk("no reconciler runs on %s: the next one will know", dir)
+		}
 	}
 	if err != nil {
 		return err
