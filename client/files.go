@@ -28,9 +28,12 @@ func (f fixedFeed) run(ctx context.Context, to sink) {
 	<-ctx.Done()
 }
 
-func newStaticFeed(src []byte) (feed, error) {
+func newStaticFeed(c *Client, src []byte) (feed, error) {
 	spec, err := flags.Decode("static", src)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.opts.ofEnvironment(spec, nil); err != nil {
 		return nil, err
 	}
 	d, err := ofSpec(spec)
@@ -129,6 +132,10 @@ func (f *fileFeed) look(to sink) error {
 	if err != nil {
 		f.remember(now, settled)
 		return err
+	}
+	if err := f.c.opts.ofEnvironment(spec, f.prev); err != nil {
+		f.remember(now, settled)
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	bundles, err := f.bundles()
 	if err != nil {

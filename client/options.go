@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/redisstore"
 	"github.com/rampart-flags/rampart/signing"
 	"github.com/rampart-flags/rampart/trust"
@@ -96,7 +97,20 @@ func JSON(text string) Source {
 
 // Static serves one flags.json, given as text, for ever.
 func Static(spec []byte) Source {
-	return Source{name: "static", open: func(c *Client) (feed, error) { return newStaticFeed(spec) }}
+	return Source{name: "static", open: func(c *Client) (feed, error) { return newStaticFeed(c, spec) }}
+}
+
+// ofEnvironment refuses a spec of another environment than the one to serve: the one that the options name, else that of the spec
+// which serves.
+func (o *Options) ofEnvironment(spec, serving *flags.Spec) error {
+	want := o.Environment
+	if want == "" && serving != nil {
+		want = serving.Environment
+	}
+	if want != "" && spec.Environment != want {
+		return fmt.Errorf("%w: %q, not %q", errEnvironment, spec.Environment, want)
+	}
+	return nil
 }
 
 // environment is how the process was started.

@@ -33,7 +33,7 @@ const (
 // What Redis may say that is not believed.
 var (
 	errRewound     = errors.New("redis went back to an older generation")
-	errEnvironment = errors.New("redis holds another environment")
+	errEnvironment = errors.New("it is of another environment")
 	errMoving      = errors.New("the store changed while it was read")
 	errSpread      = errors.New("the whole spec is read a moment later, for others read it too")
 )
@@ -273,7 +273,7 @@ func (f *redisFeed) believe(m redisstore.Meta) error {
 		want = f.meta.Environment
 	}
 	if want != "" && m.Environment != want {
-		return fmt.Errorf("%w: %q, not %q", errEnvironment, m.Environment, want)
+		return fmt.Errorf("redis: %w: %q, not %q", errEnvironment, m.Environment, want)
 	}
 	if m.Generation >= f.meta.Generation {
 		f.rewound = time.Time{}

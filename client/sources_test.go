@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -271,5 +272,29 @@ func TestTheCacheServesWhileRedisIsAway(t *testing.T) {
 			t.Errorf("%s: source %q, want the fallback", name, s)
 		}
 		c.Close()
+	}
+}
+
+// A file of another environment is not believed, neither at first nor when it changes.
+func TestAFileOfAnotherEnvironment(t *testing.T) {
+	of := func(environment string, pct int) string {
+		return fmt.Sprintf(`{"version":"flags-v1","environment":%q,"features":{"receipts":{"pct":%d}}}`, environment, pct)
+	}
+	path := filepath.Join(t.TempDir(), "flags.json")
+	writeFile(t, path, of("prod", 100))
+	for _, src := range []client.Source{client.File(path), client.Static([]byte(of("prod", 100)))} {
+		_, err := client.Open(t.Context(), client.Options{Sources: []client.Source{src}, Environment: "staging", Environ: []string{}, Log: quiet(), Wait: time.Second})
+		if err == nil || !strings.Contains(err.Error(), `another environment: "prod", not "staging"`) {
+			t.Errorf("err = %v", err)
+		}
+	}
+	for _, named := range []string{"prod", ""} {
+		writeFile(t, path, of("prod", 100))
+		c := open(t, client.Options{Sources: []client.Source{client.File(path)}, Environment: named})
+		writeFile(t, path, of("staging", 0))
+		eventually(t, "stale", func() bool { _, stale := c.Stale(); return stale })
+		if !c.Enabled("receipts", "acme", "u") {
+			t.Errorf("named %q: another environment's spec changed a decision", named)
+		}
 	}
 }

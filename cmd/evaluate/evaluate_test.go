@@ -365,3 +365,32 @@ func TestWrongCommandLines(t *testing.T) {
 		}
 	}
 }
+
+// --environment is about a file as well: the wrong one is refused at the start, and not believed later.
+func TestTheOnlyEnvironment(t *testing.T) {
+	of := func(environment string, pct int) []byte {
+		return fmt.Appendf(nil, `{"version":"flags-v1","environment":%q,"features":{"receipts":{"pct":%d}}}`, environment, pct)
+	}
+	path := filepath.Join(t.TempDir(), "flags.json")
+	if err := os.WriteFile(path, of("prod", 100), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var stderr flagtest.Buffer
+	code := cli.Report(&stderr, "evaluate", run(ctx, cli.Env{
+		Args: []string{"--listen", "127.0.0.1:0", "--spec", path, "--environment", "staging"}, Stdin: strings.NewReader(""),
+		Stdout: io.Discard, Stderr: &stderr, Getenv: func(string) string { return "" },
+	}))
+	if said := stderr.String(); code != cli.ExitRefused || !strings.Contains(said, `of environment "prod", and --environment is "staging"`) || !strings.Contains(said, "hint:") {
+		t.Errorf("exit %d, %s", code, said)
+	}
+	r := start(t, nil, "--spec", path, "--environment", "prod")
+	if err := os.WriteFile(path, of("staging", 0), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flagtest.Eventually(t, "the refusal", func() bool { return strings.Contains(r.stderr.String(), "another environment") })
+	if status, on := r.value("receipts", `{"targetingKey":"u"}`); status != 200 || on != true {
+		t.Errorf("%d %v", status, on)
+	}
+}

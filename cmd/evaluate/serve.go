@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rampart-flags/rampart/client"
+	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/ofrep"
 	"github.com/rampart-flags/rampart/redisstore"
@@ -60,6 +61,9 @@ func (s *settings) serve(ctx context.Context) error {
 	}
 	opts, err := s.client(log)
 	if err != nil {
+		return err
+	}
+	if err := s.ofEnvironment(opts.Verify); err != nil {
 		return err
 	}
 	if srv.client, err = client.Open(ctx, opts); err != nil {
@@ -130,6 +134,33 @@ func (s *settings) client(log *slog.Logger) (client.Options, error) {
 		o.Verify.Reconciler = append(o.Verify.Reconciler, key)
 	}
 	return o, nil
+}
+
+// ofEnvironment refuses files of another environment than the only one to serve. The client does not believe them either, but would
+// wait for better ones for ever.
+func (s *settings) ofEnvironment(v *client.Verification) error {
+	refuse := func(file, of string) error {
+		err := fmt.Errorf("refused: %s is of environment %q, and --environment is %q", file, of, s.environment)
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "give the file of %s, or another --environment", s.environment))
+	}
+	if s.environment == "" {
+		return nil
+	}
+	if v != nil && v.Policy.Environment != "" && v.Policy.Environment != s.environment {
+		return refuse(s.trust, v.Policy.Environment)
+	}
+	if s.spec == "" {
+		return nil
+	}
+	src, err := os.ReadFile(s.spec)
+	if err != nil {
+		return nil //nolint:nilerr // it may come later: the client says so, and looks again
+	}
+	spec, err := flags.Decode(s.spec, src)
+	if err != nil || spec.Environment == s.environment {
+		return nil //nolint:nilerr // as above
+	}
+	return refuse(s.spec, spec.Environment)
 }
 
 // await gives the sources a moment. Without flags the process serves all the
