@@ -77,9 +77,8 @@ func (f *cacheFeed) run(ctx context.Context, to sink) {
 	d.Source = "cache"
 	d.Generation, d.Commit, d.Version = head.Meta.Generation, head.Meta.Commit, head.Meta.Version
 	d.Digest, d.Environment, d.Revision = head.Meta.Digest, head.Meta.Environment, "cache-"+head.SHA256
+	d.savedAt, d.stale = head.SavedAt, fmt.Errorf("%w at %s", errCached, head.SavedAt.Format(time.RFC3339))
 	to.install(d)
-	to.confirmedAt(head.SavedAt)
-	to.fail(fmt.Errorf("%w at %s", errCached, head.SavedAt.Format(time.RFC3339)))
 	<-ctx.Done()
 }
 

@@ -20,6 +20,10 @@ type delivery struct {
 	compiled *flags.Snapshot
 	features []string // whose entries changed; nil when it may be any
 	quiet    bool     // the same generation, with other tenants in it
+	// savedAt is when flags from a cache were known to be current, before this process
+	// began; stale says so, and nobody sees them without it.
+	savedAt time.Time
+	stale   error
 }
 
 // install makes a set of flags the one that serves, unless a more preferred
@@ -40,7 +44,10 @@ func (s sink) install(d delivery) {
 	c.serving = s.rank
 	f := &c.feeds[s.rank]
 	failed := f.err != nil
-	f.confirmed, f.err = snap.Loaded, nil
+	f.confirmed, f.err = snap.Loaded, d.stale
+	if !d.savedAt.IsZero() {
+		f.confirmed = d.savedAt
+	}
 	if better {
 		// Fallbacks have done their duty, and their last word must not count again.
 		for i := s.rank + 1; i < len(c.feeds); i++ {
@@ -62,7 +69,13 @@ func (s sink) install(d delivery) {
 		}
 		c.events.add(Event{Kind: Changed, Snapshot: &snap, Features: d.features})
 	}
+	if d.stale != nil {
+		c.events.add(Event{Kind: Stale, Snapshot: &snap, Err: d.stale})
+	}
 	c.mu.Unlock()
+	if d.stale != nil {
+		c.log.Warn("a source of flags fails", slog.String("source", f.name), slog.Any("err", d.stale))
+	}
 	if better {
 		c.log.Info("flags are served", slog.String("source", snap.Source), slog.Uint64("generation", snap.Generation),
 			slog.String("version", snap.Version), slog.Int("entries", snap.flags.Len()))
@@ -111,12 +124,4 @@ func (s sink) served() *Snapshot {
 		return nil
 	}
 	return s.c.current.Load()
-}
-
-// confirmedAt sets when the flags were known to be current: for those from a
-// cache, before this process began.
-func (s sink) confirmedAt(at time.Time) {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	s.c.feeds[s.rank].confirmed = at
 }
