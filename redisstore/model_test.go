@@ -6,174 +6,56 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/rampart-flags/rampart/flags"
 	"github.com/rampart-flags/rampart/redisstore"
 )
 
-// The protocol of Apply under every interleaving of two reconcilers, each of whose
-// exchanges with Redis is held until the schedule lets it go, and with the first
-// one dying at every point. It is the real code that runs, on the embedded Redis.
-// Across slots there are too many interleavings; there it is every one in which the
-// schedule goes from one reconciler to the other three times at most before the first
-// of them is done.
-
-var errDied = errors.New("the process died")
-
-// stepper lets a worker go on one exchange at a time.
-type stepper struct {
-	on    atomic.Bool
-	wait  chan struct{} // a worker is about to send
-	leave chan bool     // false: it dies instead
-}
-
-func (h *stepper) hold() error {
-	if !h.on.Load() {
-		return nil
-	}
-	h.wait <- struct{}{}
-	if !<-h.leave {
-		h.on.Store(false)
-		return errDied
-	}
-	return nil
-}
-
-func (h *stepper) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (h *stepper) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() == "hello" {
-			return next(ctx, cmd) // a new connection introduces itself
-		}
-		if err := h.hold(); err != nil {
-			cmd.SetErr(err)
-			return err
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (h *stepper) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() == "hello" {
-			return next(ctx, cmds)
-		}
-		if err := h.hold(); err != nil {
-			for _, cmd := range cmds {
-				cmd.SetErr(err)
-			}
-			return err
-		}
-		return next(ctx, cmds)
-	}
-}
-
-// reconcilerModel is one reconciler, with a store of its own.
-type reconcilerModel struct {
-	name  string
-	epoch uint64
-	addr  string
-	store *redisstore.Store
-	step  *stepper
-	plan  *redisstore.Fence // made before the schedule begins; nil reads first
-	done  chan error
-}
-
-const modelEntries = 3
-
-func modelSet(name string) []redisstore.KV {
-	set := make([]redisstore.KV, modelEntries)
-	for i := range set {
-		set[i] = redisstore.KV{Key: flags.Key{Feature: "f", Tenant: fmt.Sprint(i)}, Value: []byte(name)}
-	}
-	return set
-}
-
-// pass does what a reconciler does: reads meta, makes a plan from it, from the
-// entries themselves where something is unfinished, and applies it.
-func (r *reconcilerModel) pass(ctx context.Context) error {
-	fence := r.plan
-	if fence == nil {
-		m, err := r.store.Meta(ctx)
-		if err != nil && !errors.Is(err, redisstore.ErrNoMeta) {
-			return err
-		}
-		f := m.Fence()
-		fence = &f
-	}
-	set := modelSet(r.name)
-	if fence.Pending != "" {
-		got, err := r.store.Read(ctx, keys(set))
-		if err != nil {
-			return err
-		}
-		var differ []redisstore.KV
-		for i, kv := range set {
-			if string(got[i]) != string(kv.Value) {
-				differ = append(differ, kv)
-			}
-		}
-		set = differ
-	}
-	m := meta(fence.Generation+1, r.epoch)
-	m.Reconciler = r.name
-	_, err := r.store.Apply(ctx, *fence, redisstore.Change{Set: set, Meta: m, Spec: []byte(r.name), Bundle: []byte(r.name)})
-	return err
-}
-
-// world is Redis as an onlooker sees it.
-type world struct {
-	fields  map[string]string
-	spec    string
-	bundle  string
-	entries []any
-}
-
-func look(ctx context.Context, c *redis.Client) world {
-	p := c.TxPipeline()
-	fields, spec, bundle := p.HGetAll(ctx, "flags:v1:meta"), p.Get(ctx, "flags:v1:spec"), p.Get(ctx, "flags:v1:bundle")
-	entries := p.MGet(ctx, "flags:v1:f:0", "flags:v1:f:1", "flags:v1:f:2")
-	_, _ = p.Exec(ctx)
-	return world{fields.Val(), spec.Val(), bundle.Val(), entries.Val()}
-}
-
-// whole tells whether everything is of the generation that meta names.
-func (w world) whole() bool {
-	name := w.fields["reconciler"]
-	for _, v := range w.entries {
-		if v != name {
-			return false
-		}
-	}
-	return w.spec == name && w.bundle == name
-}
-
-func (w world) String() string {
-	return fmt.Sprintf("meta %v spec %q entries %q", w.fields, w.spec, w.entries)
-}
+// The protocol of Apply and Repair under every interleaving of two reconcilers, each of
+// whose exchanges with Redis is held until the schedule lets it go; with one of them dying
+// at every point, with the second taking the lease at every point, and with the first
+// one's context ending at every point, as it does when it learns of that. It is the real
+// code that runs, on the embedded Redis. Where there are too many interleavings it is every
+// one in which the schedule goes from one reconciler to the other a few times at most
+// before the first of them is done.
 
 type modelCase struct {
-	chunk [2]int // how many entries each reconciler writes at once
-	apart bool   // across slots
-	dies  bool   // the first reconciler dies at some point
-	turns int    // how often the schedule may turn to the other one; 0 is any number
+	chunk    [2]int // how many entries each reconciler writes at once
+	apart    bool   // across slots
+	repair   bool   // the first reconciler repairs, and applies nothing
+	takeover bool   // the second one takes the lease, which is the first one's, and reads everything back
+	forgot   bool   // Redis has lost that lease before: the term is the same
+	dies     string // who may die at some point
+	cancels  bool   // the first one's context ends at some point
+	turns    int    // how often the schedule may turn to the other one; 0 is any number
 }
 
 func TestEveryInterleavingOfTwoReconcilers(t *testing.T) {
+	once, chunks, both := [2]int{10, 10}, [2]int{2, 10}, [2]int{2, 2}
 	for name, c := range map[string]modelCase{
-		"both at once":              {chunk: [2]int{10, 10}},
-		"both at once, one dies":    {chunk: [2]int{10, 10}, dies: true},
-		"in chunks against at once": {chunk: [2]int{2, 10}},
-		"both in chunks":            {chunk: [2]int{2, 2}},
-		"both in chunks, one dies":  {chunk: [2]int{2, 2}, dies: true},
-		"across slots":              {chunk: [2]int{2, 10}, apart: true, turns: 3},
-		"across slots, one dies":    {chunk: [2]int{10, 10}, apart: true, dies: true, turns: 2},
+		"both at once":              {chunk: once},
+		"both at once, one dies":    {chunk: once, dies: "a"},
+		"in chunks against at once": {chunk: chunks},
+		"both in chunks":            {chunk: both},
+		"both in chunks, one dies":  {chunk: both, dies: "a", turns: 3},
+		"across slots":              {chunk: chunks, apart: true, turns: 3},
+		"across slots, one dies":    {chunk: once, apart: true, dies: "a", turns: 2},
+
+		"taken over":                       {chunk: once, takeover: true, dies: "ab", turns: 2},
+		"taken over, and Redis forgot":     {chunk: once, takeover: true, forgot: true},
+		"taken over in chunks":             {chunk: both, takeover: true, turns: 3},
+		"taken over in chunks, cancelled":  {chunk: chunks, takeover: true, cancels: true, dies: "b", turns: 2},
+		"a repair":                         {chunk: both, repair: true, dies: "ab", turns: 2},
+		"a repair is taken over":           {chunk: both, repair: true, takeover: true, turns: 3},
+		"a repair, and Redis forgot":       {chunk: once, repair: true, takeover: true, forgot: true},
+		"a repair is cancelled":            {chunk: chunks, repair: true, takeover: true, cancels: true, dies: "b", turns: 2},
+		"across slots, taken over":         {chunk: once, apart: true, takeover: true, cancels: true, turns: 2},
+		"across slots, one of two dies":    {chunk: once, apart: true, takeover: true, dies: "ab", turns: 1},
+		"across slots, a repair":           {chunk: once, apart: true, repair: true, takeover: true, cancels: true, turns: 2},
+		"across slots, a repair, one dies": {chunk: once, apart: true, repair: true, takeover: true, dies: "ab", turns: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -229,14 +111,7 @@ func explore(t *testing.T, c modelCase) int {
 // and lets pick decide who goes on.
 func oneSchedule(t *testing.T, c modelCase, cast map[string]*reconcilerModel, raw *redis.Client, pick func(n int) int) {
 	ctx := context.Background()
-	raw.FlushAll(ctx)
-	if err := cast["first"].pass(ctx); err != nil {
-		t.Fatal(err)
-	}
-	a, b := cast["a"], cast["b"]
-	a.epoch, b.epoch = 1, 2
-	a.plan = &redisstore.Fence{Generation: 1, Epoch: 1}
-
+	a, b := begin(t, c, cast, raw)
 	errs := map[string]error{}
 	active := []*reconcilerModel{}
 	settle := func(r *reconcilerModel) { // until it waits again or is done
@@ -247,35 +122,38 @@ func oneSchedule(t *testing.T, c modelCase, cast map[string]*reconcilerModel, ra
 		}
 	}
 	for _, r := range []*reconcilerModel{a, b} {
+		own, cancel := context.WithCancel(ctx)
+		defer cancel()
+		r.step.cancel = cancel
 		r.step.on.Store(true)
-		go func() { r.done <- r.pass(ctx) }()
+		go func() { r.done <- r.pass(own) }()
 		settle(r)
 	}
-	generation, died, turns := "1", false, 0
+	turns, over := 0, map[act]*reconcilerModel{}
 	var last *reconcilerModel
+	before := look(ctx, raw)
 	for len(active) > 0 {
-		r, lives := choose(c, active, last, turns, died, pick)
+		r, what := choose(c, active, last, turns, over, pick)
 		if last != nil && r != last && len(active) == 2 {
 			turns++
 		}
-		died, last = died || !lives, r
+		if last = r; what != goes {
+			over[what] = r
+		}
 		active = slices.DeleteFunc(active, func(x *reconcilerModel) bool { return x == r })
-		r.step.leave <- lives
+		r.step.leave <- what
 		settle(r)
 		slices.SortFunc(active, func(x, y *reconcilerModel) int { return strings.Compare(x.name, y.name) })
-		w := look(ctx, raw)
-		if now := w.fields["generation"]; now < generation {
-			t.Errorf("generation fell from %s to %s", generation, now)
-		} else {
-			generation = now
-		}
-		if !c.apart && w.fields["pending"] == "" && !w.whole() {
-			t.Errorf("half of something is live and nothing says so: %v", w)
-		}
+		now := look(ctx, raw)
+		checkStep(t, c, r, before, now)
+		before = now
 	}
-	checkEnd(t, c, ctx, raw, errs, died)
-	if died { // its connection went with it
-		cast["a"] = newModel(t, "a", a.addr, c.chunk[0], c.apart)
+	checkEnd(t, c, ctx, raw, errs, over)
+	for i, r := range []*reconcilerModel{a, b} {
+		if r.step.on.Store(false); over[dies] == r { // its connection went with it
+			_ = r.store.Close()
+			cast[r.name] = newModel(t, r.name, r.addr, c.chunk[i], c.apart)
+		}
 	}
 	heal(t, cast["healer"].store, modelSet("healer"), meta(9, 3))
 	if w := look(ctx, raw); w.fields["pending"] != "" || w.fields["generation"] != "9" || fmt.Sprint(w.entries) != "[healer healer healer]" {
@@ -283,53 +161,100 @@ func oneSchedule(t *testing.T, c modelCase, cast map[string]*reconcilerModel, ra
 	}
 }
 
-// choose lets pick decide who goes on, among those who may, and whether the first
-// reconciler dies instead.
-func choose(c modelCase, active []*reconcilerModel, last *reconcilerModel, turns int, died bool, pick func(int) int) (r *reconcilerModel, lives bool) {
+// begin makes the world that both find.
+func begin(t *testing.T, c modelCase, cast map[string]*reconcilerModel, raw *redis.Client) (a, b *reconcilerModel) {
+	ctx := context.Background()
+	raw.FlushAll(ctx)
+	if err := cast["first"].pass(ctx); err != nil {
+		t.Fatal(err)
+	}
+	a, b = cast["a"], cast["b"]
+	a.epoch, b.epoch = 1, 2
+	a.plan, a.repairs, b.takes = &redisstore.Fence{Generation: 1, Epoch: 1}, c.repair, c.takeover
+	if c.repair {
+		raw.MSet(ctx, "flags:v1:f:0", drift, "flags:v1:f:1", drift, "flags:v1:f:2", drift)
+	}
+	if c.takeover {
+		l, err := a.store.AcquireLease(ctx, redisstore.Claim{Holder: "a", TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A later term alone must keep a writer out, and where there is none, another owner.
+		if a.plan.Term = l.Term; c.forgot {
+			a.plan.Owner = "a"
+			raw.Del(ctx, "flags:v1:lease")
+		}
+	}
+	return a, b
+}
+
+// choose lets pick decide who goes on, among those who may, or what befalls him instead.
+func choose(c modelCase, active []*reconcilerModel, last *reconcilerModel, turns int, over map[act]*reconcilerModel, pick func(int) int) (*reconcilerModel, act) {
 	may := active
 	if c.turns > 0 && turns == c.turns && slices.Contains(active, last) {
 		may = []*reconcilerModel{last}
 	}
-	n := len(may)
-	if c.dies && !died && may[0].name == "a" {
-		n++
+	type option struct {
+		r    *reconcilerModel
+		what act
 	}
-	if i := pick(n); i < len(may) {
-		return may[i], true
+	var all []option
+	for _, r := range may {
+		all = append(all, option{r, goes})
 	}
-	return may[0], false
+	for _, r := range may {
+		if over[dies] == nil && strings.Contains(c.dies, r.name) {
+			all = append(all, option{r, dies})
+		}
+		if over[cancelled] == nil && c.cancels && r.name == "a" {
+			all = append(all, option{r, cancelled})
+		}
+	}
+	chosen := all[pick(len(all))]
+	return chosen.r, chosen.what
+}
+
+// checkStep looks at what one exchange has changed.
+func checkStep(t *testing.T, c modelCase, r *reconcilerModel, before, now world) {
+	if now.fields["generation"] < before.fields["generation"] {
+		t.Errorf("generation fell from %s to %s", before.fields["generation"], now.fields["generation"])
+	}
+	if c.apart {
+		return
+	}
+	if now.fields["pending"] == "" && !now.whole() {
+		t.Errorf("half of something is live and nothing says so: %v", now)
+	}
+	if r.name == "a" && before.owner == "b" && now.String() != before.String() {
+		t.Errorf("b has the lease, and a made of %v: %v", before, now)
+	}
 }
 
 // checkEnd looks at what two reconcilers leave behind.
-func checkEnd(t *testing.T, c modelCase, ctx context.Context, raw *redis.Client, errs map[string]error, died bool) {
+func checkEnd(t *testing.T, c modelCase, ctx context.Context, raw *redis.Client, errs map[string]error, over map[act]*reconcilerModel) {
 	for name, err := range errs {
-		if err != nil && !errors.Is(err, redisstore.ErrConflict) && !(died && name == "a" && errors.Is(err, errDied)) {
+		died := over[dies] != nil && over[dies].name == name && errors.Is(err, errDied)
+		ended := over[cancelled] != nil && over[cancelled].name == name && errors.Is(err, context.Canceled)
+		if err != nil && !errors.Is(err, redisstore.ErrConflict) && !died && !ended {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	w := look(ctx, raw)
 	// Across slots a writer may die after a stale chunk and before it can say so; then
 	// only the healing pass, which reads everything, finds it.
-	if w.fields["pending"] == "" && !w.whole() && !(c.apart && died) {
+	if w.fields["pending"] == "" && !w.whole() && !(c.apart && over[dies] != nil) {
 		t.Errorf("at the end, half of something is live and nothing says so: %v", w)
 	}
-	if errs["a"] == nil && errs["b"] == nil && w.fields["generation"] != "3" {
-		t.Errorf("both won the same generation: %v", w)
+	generation := 1
+	for name, err := range errs {
+		if err == nil && !(name == "a" && c.repair) {
+			generation++
+		}
 	}
-	if errs["a"] != nil && errs["b"] != nil && w.fields["generation"] != "1" {
-		t.Errorf("nobody won, yet %v", w)
+	if w.fields["generation"] != fmt.Sprint(generation) {
+		t.Errorf("of a and b, which got %v, %d raised the generation, yet %v", errs, generation-1, w)
 	}
-	if errs["a"] != nil && errs["b"] == nil && w.fields["pending"] == "" && !died && !strings.HasPrefix(w.spec, "b") {
+	if errs["a"] != nil && errs["b"] == nil && w.fields["pending"] == "" && over[dies] == nil && !strings.HasPrefix(w.spec, "b") {
 		t.Errorf("b won, yet %v", w)
 	}
-}
-
-func newModel(t *testing.T, name, addr string, chunk int, apart bool) *reconcilerModel {
-	t.Helper()
-	s := openWith(t, redisstore.Options{URL: addr, Timeout: 10 * time.Minute}) // nothing here takes time
-	s.Small(chunk, apart)
-	r := &reconcilerModel{name: name, epoch: 1, addr: addr, store: s, done: make(chan error, 1),
-		step: &stepper{wait: make(chan struct{}), leave: make(chan bool)}}
-	s.Hook(r.step)
-	return r
 }
