@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -45,6 +46,7 @@ type doctor struct {
 	a    *app
 	url  string
 	dir  string // the state folder
+	shut bool   // this user may not look into it
 	list cli.Checklist
 
 	policy      *trust.Policy // in force
@@ -67,6 +69,8 @@ func (d *doctor) run(ctx context.Context) error {
 	if d.dir, err = a.stateFolder(a.env); err != nil {
 		return err
 	}
+	_, err = os.ReadDir(d.dir)
+	d.shut = errors.Is(err, fs.ErrPermission)
 	d.list = cli.Checklist{Env: a.env, JSON: a.json}
 	store, err := redisstore.Open(ctx, redisstore.Options{URL: a.redis, Namespace: a.namespace})
 	if err != nil {

@@ -25,6 +25,8 @@ const minFree = 200 << 20
 func (d *doctor) checkState(_ context.Context, l cli.Check) []cli.Check {
 	info, err := os.Stat(d.dir)
 	switch {
+	case d.shut:
+		return one(l.Fail("run it as its owner", "%v; what it says is passed over", unreadable(d.dir)))
 	case errors.Is(err, fs.ErrNotExist):
 		l = l.OK("%s is not there yet: the first start makes it, and takes over what is live if it lies behind the branch", d.dir)
 		if d.metaThere {
@@ -70,7 +72,9 @@ func (d *doctor) checkRunning(ctx context.Context, l cli.Check) []cli.Check {
 	address := d.url
 	if address == "" {
 		var err error
-		if address, err = runningAddress(d.dir); err != nil {
+		if address, err = runningAddress(d.dir); errors.Is(err, fs.ErrPermission) {
+			return one(l.Warn("run it as the folder's owner, or name the reconciler: --url", "whether a reconciler serves on this state folder cannot be told"))
+		} else if err != nil {
 			return one(l.OK("no reconciler serves on this state folder now"))
 		}
 	}
@@ -108,6 +112,9 @@ func (d *doctor) checkRunning(ctx context.Context, l cli.Check) []cli.Check {
 // checkLive asks what a pass would do: whether the newest commit holds, and whether Redis has what it should.
 func (d *doctor) checkLive(ctx context.Context, l cli.Check) []cli.Check {
 	alone := d.a.redis == "" && d.status == nil // no Redis is named: an empty one inside this process is asked
+	if d.shut && d.status == nil {
+		return nil // what was accepted is not known
+	}
 	if !d.specThere || !d.redisThere && !alone || (d.policy == nil && !d.a.insecure) {
 		return nil
 	}
@@ -201,7 +208,9 @@ func (d *doctor) checkReceipts(ctx context.Context, l cli.Check) []cli.Check {
 	if dir == "" {
 		return one(l.Warn("leave --ledger off away", "no receipts are kept: what happened cannot be shown later"))
 	}
-	if _, err := os.Stat(filepath.Join(dir, "key.pub")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "key.pub")); errors.Is(err, fs.ErrPermission) {
+		return one(l.Fail("run it as its owner", "%s cannot be read (permission denied)", dir))
+	} else if errors.Is(err, fs.ErrNotExist) {
 		return one(l.OK("%s: none yet", dir))
 	}
 	rep, err := receipt.Verify(ctx, dir, "")
@@ -257,6 +266,8 @@ func (d *doctor) checkToken(_ context.Context, l cli.Check) []cli.Check {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return one(l.OK("the first start makes one, in %s", path))
+	case errors.Is(err, fs.ErrPermission):
+		return one(l.Fail("run it as its owner", "%s cannot be read (permission denied)", path))
 	case err != nil:
 		return one(l.Fail("let this user read it", "%v", err))
 	case info.Mode().Perm()&0o077 != 0:

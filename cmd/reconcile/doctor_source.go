@@ -51,6 +51,9 @@ func (d *doctor) checkTrust(_ context.Context, l cli.Check) []cli.Check {
 
 // checkAccepted: where a policy from the repository is in force, it is that one that all else is about.
 func (d *doctor) checkAccepted(l cli.Check) []cli.Check {
+	if d.shut {
+		return nil // checkState says so
+	}
 	accepted, commit, err := reconciler.AcceptedPolicy(d.dir)
 	if err != nil {
 		return one(l.Fail("restore the state folder from a backup: docs/trust.md, Rotation", "%v", err))

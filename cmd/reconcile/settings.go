@@ -218,6 +218,8 @@ func (a *app) openRepo(ctx context.Context, dir string, moved func()) (*gitrepo.
 func explain(err error, dir string) error {
 	var defects schema.Errors
 	switch {
+	case denied(err, dir):
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s belongs to another user: run it as its owner", dir))
 	case errors.As(err, &defects):
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "mend the file that --trust names; docs/trust.md describes it"))
 	case errors.Is(err, gitrepo.ErrAddress):

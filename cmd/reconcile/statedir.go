@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -80,6 +82,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// unreadable: whoever may not look into a folder learns nothing about it, and nothing is wrong with it.
+func unreadable(dir string) error {
+	return cli.Exit(cli.ExitRefused, cli.Hint(fmt.Errorf("the state folder %s cannot be read (%w)", dir, fs.ErrPermission), "run it as its owner"))
+}
+
+// denied says whether an error is that this user may not use what lies in the folder.
+func denied(err error, dir string) bool {
+	var at *fs.PathError
+	return dir != "" && errors.Is(err, fs.ErrPermission) && errors.As(err, &at) && (at.Path == dir || strings.HasPrefix(at.Path, filepath.Clean(dir)+string(filepath.Separator)))
+}
+
 // otherFolder is the next step where a command looked into a folder that no reconciler has.
 const otherFolder = "set --state-dir, or the same --repo, --branch, --path and --namespace that the reconciler has"
 
@@ -88,6 +101,9 @@ func used(dir string) error {
 	_, err := reconciler.Generations(dir)
 	if errors.Is(err, reconciler.ErrNoState) {
 		_, err = reconciler.LastStatus(dir)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return unreadable(dir)
 	}
 	if errors.Is(err, reconciler.ErrNoState) {
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s", otherFolder))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -147,6 +148,9 @@ func (a *app) status(ctx context.Context, listen string) (*reconciler.Status, er
 	if err == nil {
 		return parseStatus(body)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
 	if !errors.Is(err, errNoneRuns) {
 		a.env.Talk("%v; showing what it left behind", err)
 	}
@@ -206,6 +210,9 @@ var errNoneRuns = errors.New("no reconciler runs on this state folder")
 // runningAddress is where the reconciler that uses the state folder serves.
 func runningAddress(dir string) (string, error) {
 	src, err := os.ReadFile(filepath.Join(dir, runningName))
+	if errors.Is(err, fs.ErrPermission) {
+		return "", unreadable(dir)
+	}
 	if err != nil {
 		return "", errNoneRuns
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -130,6 +131,9 @@ func (a *app) tellRunning(ctx context.Context, dir, route string, v any) ([]byte
 	if token == "" {
 		src, err := os.ReadFile(filepath.Join(dir, tokenName))
 		if err != nil {
+			if errors.Is(err, fs.ErrPermission) {
+				err = cli.Exit(cli.ExitRefused, cli.Hint(err, "run it as its owner, or set RAMPART_ADMIN_TOKEN"))
+			}
 			return nil, fmt.Errorf("reading the admin token: %w", err)
 		}
 		token = string(bytes.TrimSpace(src))
