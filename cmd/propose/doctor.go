@@ -214,7 +214,7 @@ func (p *patient) checkEnvironment(l cli.Check) cli.Check {
 	case policy == "":
 		return l.Warn(fmt.Sprintf(`"environment": %q in trust.json`, spec), "the spec is for %s, and the policy does not ask", spec)
 	case policy != spec:
-		return l.Fail("propose set --environment "+policy, "the policy takes specs for %s, and this one is for %s", policy, cmp.Or(spec, "none"))
+		return l.Fail(environmentHint(spec, policy), "the policy takes specs for %s, and this one is for %s", policy, cmp.Or(spec, "none"))
 	default:
 		return l.OK("%s", spec)
 	}

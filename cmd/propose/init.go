@@ -33,6 +33,9 @@ and the first signature. The key pair goes outside the repository. Nothing is ov
 trust.json says whose signatures count. reconcile is given a copy of it from outside this repository,
 so that a push alone can never change who may push what.
 
+A repository can hold several environments: each has a --path of its own, such as specs/staging/flags.json, and its
+trust.json beside the spec.
+
 With --github it makes the whole of a repository for GitHub: workflows that check pull requests and that
 ramp by night, a bot that may move percentages and nothing else, code owners, rules for the branch, and a
 README with the first steps. Where a spec, a signature and a policy are there already, they stay, and
@@ -40,6 +43,7 @@ only the rest is made. Run again, it says what is up to date and refuses to repl
 --force replaces what it generates, never the spec, a signature, the policy or a key.`,
 		Example: `  git init shop-flags && cd shop-flags
   propose init --environment prod --commit
+  propose init --environment staging --path specs/staging/flags.json --commit
   propose init --github --repository acme/flags --reviewer @acme/flags --commit`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), in) },
 	}
@@ -58,6 +62,7 @@ type initSettings struct {
 	commit                         bool
 	github                         githubSettings
 	rampKey                        string // the ramp's private key, with --github
+	further                        string // the spec, where it is not the repository's usual one
 }
 
 // newFile is a file that init makes: path is relative to the current folder.
@@ -93,6 +98,11 @@ func (a *app) init(ctx context.Context, in initSettings) error {
 			return fmt.Errorf("making a spec: %w", err)
 		}
 	}
+	further := ""
+	if rel, err := filepath.Rel(top, spec); err == nil && filepath.ToSlash(rel) != defaultPath && !in.github.on {
+		// One environment of several: the policy is the spec's own, and lies where reconcile looks for it.
+		further, policyPath = spec, policyBeside(spec)
+	}
 	var there []string
 	for _, path := range []string{spec, bundlePath(spec, ""), policyPath} {
 		if _, err := os.Lstat(path); err == nil {
@@ -102,7 +112,7 @@ func (a *app) init(ctx context.Context, in initSettings) error {
 	adopting := in.github.on && len(there) == 3
 	if len(there) > 0 && !adopting {
 		return cli.Exit(cli.ExitRefused, cli.Hint(fmt.Errorf("making a spec: %s exists, and is not overwritten", there[0]),
-			"change what is there: propose set --help"))
+			"change what is there: propose set --help; a further environment has a path of its own: propose init --environment NAME --path specs/NAME/flags.json"))
 	}
 	if in.signer == "" {
 		in.signer = signerFromGit(ctx, root)
@@ -136,6 +146,7 @@ func (a *app) init(ctx context.Context, in initSettings) error {
 	if changed {
 		done.made = append(done.made, attributes)
 	}
+	in.further = further
 	return a.finishInit(ctx, in, spec, policyPath, keyPath, done)
 }
 

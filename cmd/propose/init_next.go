@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -115,12 +116,24 @@ func (a *app) finishInit(ctx context.Context, in initSettings, spec, policyPath,
 	}
 	a.env.Talk("\nthen make a feature, and raise it when it is ready:")
 	a.env.Talk("  KEY=%s", keyPath)
-	a.env.Talk("  propose set receipts --new --key $KEY --commit")
-	a.env.Talk("  propose set receipts --pct 10 --key $KEY --commit")
+	at, from := "", ""
+	if in.further != "" {
+		at, from = " --path "+in.further, " --path "+pathInRepository(ctx, in.further)
+	}
+	a.env.Talk("  propose set receipts --new%s --key $KEY --commit", at)
+	a.env.Talk("  propose set receipts --pct 10%s --key $KEY --commit", at)
 	a.env.Talk("\nand let reconcile bring it to Redis, with a copy of the policy from outside the repository:")
 	a.env.Talk("  cp %s /etc/rampart/trust.json", policyPath)
-	a.env.Talk("  reconcile run --repo URL --trust /etc/rampart/trust.json --redis redis://HOST")
+	a.env.Talk("  reconcile run --repo URL%s --trust /etc/rampart/trust.json --redis redis://HOST", from)
 	return nil
+}
+
+// pathInRepository is path as reconcile names it.
+func pathInRepository(ctx context.Context, path string) string {
+	if dir := filepath.Dir(path); gitAnswer(ctx, dir, "rev-parse", "--is-inside-work-tree") == "true" {
+		return gitAnswer(ctx, dir, "rev-parse", "--show-prefix") + filepath.Base(path)
+	}
+	return path
 }
 
 // nextAtGitHub says what only an administrator of the repository can do.

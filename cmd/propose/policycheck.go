@@ -24,10 +24,33 @@ func (a *app) checkAgainstPolicy(spec *flags.Spec, file, policyPath string) erro
 	}
 	answer := policy.Authorize(trust.Request{Next: spec, Changes: []flags.Change{}, Now: time.Now()})
 	switch answer.Reason {
-	case trust.WrongEnvironment, trust.LegacyReaders:
+	case trust.WrongEnvironment:
+		return wrongEnvironment(spec, file, policy)
+	case trust.LegacyReaders:
 		return cli.Exit(cli.ExitRefused, cli.Hint(fmt.Errorf("%s: %s: %s", file, answer.Reason, answer.Sentence()), "%s", answer.Hint))
 	}
 	return nil
+}
+
+// wrongEnvironment refuses a spec that the policy is not about. It may as well be the policy that is the wrong one: a repository can
+// hold several environments.
+func wrongEnvironment(spec *flags.Spec, file string, policy *trust.Policy) error {
+	answer := policy.Authorize(trust.Request{Next: spec, Changes: []flags.Change{}, Now: time.Now()})
+	if answer.Reason != trust.WrongEnvironment {
+		return nil
+	}
+	err := fmt.Errorf("%s: %s: %s", file, answer.Reason, answer.Sentence())
+	if spec.Environment == "" {
+		return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s", answer.Hint))
+	}
+	return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s", environmentHint(spec.Environment, policy.Environment)))
+}
+
+func environmentHint(spec, policy string) string {
+	if spec == "" {
+		return "propose set --environment " + policy
+	}
+	return fmt.Sprintf("name the policy of %s: --trust FILE; or, if the spec is for %s: propose set --environment %s", spec, policy, policy)
 }
 
 // lastUps tells when an entry last rose before rev, as far back as the policy's roles look. The

@@ -143,12 +143,13 @@ func isBundleOf(spec, name string) bool {
 const maxTrust = 4 << 20
 
 // readTrust reads the trust policy that path names, else the repository's own: trust.json at its
-// root or beside the spec, whichever has the higher number. Without any it returns nil.
+// root or beside the spec, whichever has the higher number. Where the two are of different environments, the one beside the spec
+// is the spec's own, whatever its number. Without any it returns nil.
 func (a *app) readTrust(path string) (*trust.Policy, string, error) {
 	tries := []string{path}
 	if path == "" {
 		spec := a.specPath()
-		tries = []string{filepath.Join(filepath.Dir(spec), "trust.json")}
+		tries = []string{policyBeside(spec)}
 		if abs, err := filepath.Abs(spec); err == nil {
 			if root := workTreeOf(filepath.Dir(abs)); root != "" {
 				up, err := filepath.Rel(filepath.Dir(abs), root)
@@ -172,12 +173,16 @@ func (a *app) readTrust(path string) (*trust.Policy, string, error) {
 		if err != nil {
 			return nil, try, err
 		}
-		if newest == nil || p.Version > newest.Version {
+		// The root is tried first.
+		if newest == nil || p.Version > newest.Version || p.Environment != newest.Environment {
 			newest, where = p, try
 		}
 	}
 	return newest, where, nil
 }
+
+// policyBeside is where a spec that shares its repository with others has its policy, as reconcile looks for it.
+func policyBeside(spec string) string { return filepath.Join(filepath.Dir(spec), "trust.json") }
 
 // replaceFile gives path new content in one step, with the permissions it had.
 func replaceFile(path string, content []byte) error {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +49,7 @@ that share a namespace or a state folder, and the trust policies that it names.`
 			}
 			var errs []error
 			for _, path := range args {
-				errs = append(errs, a.validate(path, policy))
+				errs = append(errs, a.at(path).validate(path, policy))
 			}
 			return errors.Join(errs...)
 		},
@@ -56,6 +58,19 @@ that share a namespace or a state folder, and the trust policies that it names.`
 	cmd.Flags().StringVar(&configFile, "config", "", "check the environments of this `FILE`, a rampart.json, instead of a spec")
 	cli.NoEnv(cmd, "config")
 	return cmd
+}
+
+// at is a for a spec of a repository that has a policy of its own beside it.
+func (a *app) at(path string) *app {
+	if _, err := os.Lstat(policyBeside(path)); path == "-" || err != nil {
+		return a
+	}
+	if abs, err := filepath.Abs(path); err != nil || workTreeOf(filepath.Dir(abs)) == "" {
+		return a
+	}
+	own := *a
+	own.path = path
+	return &own
 }
 
 type validateLine struct {

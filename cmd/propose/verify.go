@@ -101,6 +101,9 @@ func (a *app) verify(ctx context.Context, path string, v verifySettings) error {
 	result := signing.Verify(signing.NewArtifact(spec.Bytes()), bundles, who, opt)
 	line := verifyLine{File: path, Version: spec.Version, Digest: spec.Digest(), Signatures: signatureLines(result, policy)}
 	verdict := unsignedError(path, result)
+	if policy != nil && v.from == "" && verdict == nil {
+		verdict = wrongEnvironment(spec, path, policy)
+	}
 	if v.from != "" && verdict == nil {
 		verdict, err = a.authorize(ctx, &line, spec, policy, result.Signers(), v.from)
 		if err != nil {
