@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -99,8 +98,8 @@ func (a *app) readEvidence(path, flag, at string) ([]byte, error) {
 		return nil, err
 	}
 	var src []byte
-	if path == "-" {
-		src, err = io.ReadAll(io.LimitReader(a.env.Stdin, evidence.MaxBytes+1))
+	if info, serr := os.Stat(path); path == "-" || serr == nil && !info.Mode().IsRegular() {
+		src, err = a.env.Read(path, evidence.MaxBytes+1)
 	} else {
 		src, err = evidence.ReadFile(path)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,15 +40,7 @@ func (a *app) specPath() string {
 
 // readFile reads at most limit bytes of a file, "-" being stdin.
 func (a *app) readFile(path string, limit int64) ([]byte, error) {
-	if path == "-" {
-		return io.ReadAll(io.LimitReader(a.env.Stdin, limit))
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
+	return a.env.Read(path, limit)
 }
 
 // readSpec reads and decodes a spec. One that is invalid is refused (exit 4).

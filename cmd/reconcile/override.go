@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -31,16 +30,7 @@ Where no reconciler runs, the statement is left in the state folder for the next
 			if err != nil {
 				return err
 			}
-			var in io.Reader = a.env.Stdin
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return fmt.Errorf("reading the statement: %w", err)
-				}
-				defer f.Close()
-				in = f
-			}
-			src, err := io.ReadAll(io.LimitReader(in, maxSealed))
+			src, err := a.env.Read(args[0], maxSealed)
 			if err != nil {
 				return fmt.Errorf("reading the statement: %w", err)
 			}

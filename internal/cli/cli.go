@@ -51,6 +51,9 @@ type Env struct {
 	// set and empty.
 	LookupEnv func(string) (string, bool)
 
+	// Ended is closed when the process is told to end. Nil: never.
+	Ended <-chan struct{}
+
 	// StdoutTTY and StderrTTY say whether a person is likely to be reading.
 	StdoutTTY, StderrTTY bool
 }
@@ -81,6 +84,7 @@ func realMain(name string, run func(ctx context.Context, env Env) error) (code i
 		Stderr:    os.Stderr,
 		Getenv:    os.Getenv,
 		LookupEnv: os.LookupEnv,
+		Ended:     ctx.Done(),
 		StdoutTTY: term.IsTerminal(int(os.Stdout.Fd())),
 		StderrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,12 @@ func TestMain(m *testing.M) {
 			<-ctx.Done()
 			fmt.Fprintln(env.Stdout, "told")
 			_, err := io.Copy(io.Discard, env.Stdin) // never ends
+			return err
+		})
+	case "read":
+		Main("child", func(_ context.Context, env Env) error {
+			fmt.Fprintln(env.Stdout, "ready")
+			_, err := env.Read(env.Args[0], 1<<20)
 			return err
 		})
 	case "panic":
@@ -92,6 +99,22 @@ func TestMainSignals(t *testing.T) {
 		_ = cmd.Wait()
 		if cmd.ProcessState.ExitCode() != ExitError || stderr.String() != "child: error: interrupted\n" {
 			t.Errorf("%v: exit %d, stderr %q", sig, cmd.ProcessState.ExitCode(), stderr)
+		}
+	}
+	// What reads a pipe hears the first one, too.
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := exec.Command("mkfifo", fifo).Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"-", fifo} {
+		cmd, out, stderr := child(t, "read", path)
+		expectLine(t, out, "ready")
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if cmd.ProcessState.ExitCode() != ExitError || stderr.String() != "child: error: interrupted\n" {
+			t.Errorf("reading %s: exit %d, stderr %q", path, cmd.ProcessState.ExitCode(), stderr)
 		}
 	}
 	// One that does not listen is killed by the second signal.
