@@ -40,6 +40,7 @@ func TestPlansAreShared(t *testing.T) {
 		synctest.Wait()
 		leave()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(made) != 1 || made[""] != 2 || len(answers) != 51 {
 			t.Errorf("%v plans were made for %d answers", made, len(answers))
 		}
