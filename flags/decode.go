@@ -78,7 +78,7 @@ func (d *Decoder) decode(file string, src []byte, sum func() string) (*Spec, err
 
 // readWhole reads src with nothing to compare it with.
 func readWhole(file string, src []byte) (*Spec, error) {
-	if err := schema.Check(file, src, schema.Limits{}); err != nil {
+	if err := schema.Check(file, src, schema.Limits{Empty: `the least is {"version":"flags-v1","features":{}}`}); err != nil {
 		return nil, err
 	}
 	r := &reader{src: src, report: schema.NewReport(file, src)}

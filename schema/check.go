@@ -19,6 +19,9 @@ type Limits struct {
 	Depth int // of objects and arrays inside each other: 16
 	Names int // in one object: 500,000
 	Items int // in one array: 100,000
+
+	// Empty is the hint for an empty document: what the least of its kind is, or how one is made. Empty: none.
+	Empty string
 }
 
 // MaxName is how many bytes a name may have.
@@ -68,7 +71,7 @@ func Check(file string, src []byte, lim Limits) error {
 		r.Add(at, pointerAt(src, at), problem, hint)
 		return r.Err()
 	}
-	if at, pointer, problem, hint := parse(src); problem != "" {
+	if at, pointer, problem, hint := parse(src, lim.Empty); problem != "" {
 		r.Add(at, pointer, problem, hint)
 	}
 	return r.Err()
@@ -170,7 +173,7 @@ func endOfString(src []byte, i int) int {
 }
 
 // parse reads all of src by the grammar of JSON.
-func parse(src []byte) (at int, pointer, problem, hint string) {
+func parse(src []byte, empty string) (at int, pointer, problem, hint string) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(src))
 	_, err := d.ReadValue()
 	if err == nil {
@@ -189,7 +192,7 @@ func parse(src []byte) (at int, pointer, problem, hint string) {
 	at = min(at, len(src))
 	switch {
 	case len(bytes.TrimLeft(src, " \t\r\n")) == 0:
-		return 0, "", "the document is empty", `the least is {"version":"flags-v1","features":{}}`
+		return 0, "", "the document is empty", empty
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		first := locate(src, []Problem{{Pointer: pointer, OnName: true}})[0]
 		line := 1 + bytes.Count(src[:first], []byte{'\n'})

@@ -10,6 +10,15 @@ import (
 // small bounds documents that are read as a whole: policies, evidence, settings.
 var small = Limits{Bytes: 4 << 20}
 
+// emptyHints say, by a schema's short name, what to do about an empty document.
+var emptyHints = map[string]string{
+	"api-keys":   `the least is {"version":1,"keys":[]}, which lets nobody in: evaluate key makes a key`,
+	"flag-tests": `the least is {"format":"flag-tests/v1","cases":[…]}, with a case`,
+	"override":   "propose override makes one",
+	"rampart":    `the least is {"version":1,"environments":{…}}, with an environment: docs/environments.md`,
+	"trust":      "propose init makes a first policy; docs/trust.md has examples",
+}
+
 // smallValues is how many values such a document may hold.
 const smallValues = 200_000
 
@@ -17,7 +26,9 @@ const smallValues = 200_000
 // schema of that short name, then v's fields, of which none may be unknown.
 // The error is [Errors]; then v is not to be used.
 func Decode(name, file string, src []byte, v any) error {
-	if err := Check(file, src, small); err != nil {
+	lim := small
+	lim.Empty = emptyHints[name]
+	if err := Check(file, src, lim); err != nil {
 		return err
 	}
 	r := NewReport(file, src)

@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 		{`{"` + strings.Repeat("n", 900) + `":1}`, ""},
 		{"\xef\xbb\xbf{}", `x:1:1: the document begins with a byte order mark (save it as UTF-8 without BOM)`},
 		{"{\"a\":\"\xff\"}", `x:1:7: /a: invalid UTF-8 (save the file as UTF-8)`},
-		{``, `x:1:1: the document is empty (the least is {"version":"flags-v1","features":{}})`},
+		{``, `x:1:1: the document is empty`},
 		{`{} {}`, `x:1:4: data after the end of the document (a file holds one JSON object)`},
 		{`{"a":`, `x:1:6: /a: the document ends too early (is the file cut off?)`},
 		{`{a:1}`, `x:1:2: invalid character 'a' at start of string (expecting '"')`},
@@ -267,4 +267,18 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An empty document gets the hint of its own kind, never that of a spec.
+func TestDecodeOfAnEmptyDocument(t *testing.T) {
+	for name, want := range map[string]string{
+		"api-keys": `"keys":[]`, "flag-tests": "flag-tests/v1", "override": "propose override", "rampart": "environments", "trust": "propose init",
+		"receipt": "the document is empty",
+	} {
+		var v any
+		err := schema.Decode(name, "x", nil, &v)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "flags-v1") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -95,6 +95,12 @@ func (a *app) history(ctx context.Context, feature, rev, policyPath string, limi
 			return err
 		}
 	}
+	if feature != "" && shown == 0 {
+		// A feature that was removed has a history, one that never was has none.
+		if spec, err := c.specAt(ctx, rev); err == nil && spec != nil && spec.Feature(feature) == nil {
+			return noFeature(spec, feature)
+		}
+	}
 	return nil
 }
 
