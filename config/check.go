@@ -3,7 +3,9 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -39,6 +41,9 @@ func (e *Environment) problems() []schema.Problem {
 	}
 	if hasPassword(e.Redis) {
 		say("redis", "use redis_env, redis_file, or ?password_file= in the address", "the address of Redis holds a password, which does not belong in this file")
+	}
+	if scheme := strangeScheme(e.Redis); scheme != "" {
+		say("redis", "redis://, rediss://, unix:// and sentinel:// are known", "the address of Redis has the scheme %s://", scheme)
 	}
 	switch { // what package redisstore would refuse
 	case e.Namespace == ":":
@@ -185,4 +190,30 @@ func (e *Environment) place(field string) (pointer string, onName bool) {
 func given(s Settings, field string) bool {
 	return map[string]string{"repo": s.Repo, "redis": s.Redis, "namespace": s.Namespace, "state_dir": s.StateDir, "ledger": s.Ledger,
 		"interval": s.Interval, "trust": s.Trust}[field] != ""
+}
+
+// strangeScheme is the first scheme in an address of Redis that package redisstore would refuse.
+func strangeScheme(address string) string {
+	for part := range strings.FieldsFuncSeq(address, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+		scheme, _, ok := strings.Cut(part, "://")
+		if ok && !slices.Contains([]string{"redis", "rediss", "unix", "sentinel"}, scheme) {
+			return scheme
+		}
+	}
+	return ""
+}
+
+// listens says what is wrong with the address to serve on. A port may have a name.
+func (f *File) listens() []schema.Problem {
+	if f.Listen == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(f.Listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err == nil {
+		return nil
+	}
+	return []schema.Problem{{Pointer: "/listen", Problem: fmt.Sprintf("%q is no address to serve on", f.Listen), Hint: "127.0.0.1:8080, say; :8080 for every address of the host"}}
 }

@@ -136,6 +136,7 @@ func Parse(name string, src []byte) (*File, error) {
 		f.Environments = append(f.Environments, e)
 	}
 	found = append(found, f.shared()...)
+	found = append(found, f.listens()...)
 	if err := f.Report(found); err != nil {
 		return nil, err
 	}
