@@ -67,7 +67,8 @@ func (s *settings) serve(ctx context.Context) error {
 		return err
 	}
 	if srv.client, err = client.Open(ctx, opts); err != nil {
-		return fmt.Errorf("opening the flags: %w", err)
+		// Nothing was asked yet: what cannot be opened is named wrongly.
+		return cli.Exit(cli.ExitUsage, cli.Hint(fmt.Errorf("opening the flags: %w", err), "docs/redis.md lists the addresses of Redis that are known"))
 	}
 	defer srv.client.Close()
 	s.await(ctx, srv.client, log)
@@ -105,6 +106,12 @@ func (s *settings) client(log *slog.Logger) (client.Options, error) {
 		return o, cli.Exit(cli.ExitUsage, cli.Hint(err, "%s", hint))
 	}
 	switch {
+	case s.rate < 0:
+		return usage(fmt.Errorf("--rate %v is below nothing", s.rate), "0 is no limit")
+	case min(s.wait, s.drain, s.drainDelay) < 0:
+		return usage(errors.New("--wait, --drain and --drain-delay are no less than nothing"), "0s does not wait")
+	case s.poll <= 0:
+		return usage(errors.New("--poll must be longer than nothing"), "5s, say")
 	case len(o.Sources) == 0:
 		return usage(errors.New("no flags to serve"), "set --redis URL or --spec FILE")
 	case s.cache != "" && s.redis == "":

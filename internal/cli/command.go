@@ -49,6 +49,7 @@ func strictHelp(root *cobra.Command, env Env) {
 				return about.Help()
 			}
 		case "completion":
+			markGroup(c)
 			c.Args = unknownCommand
 			c.RunE = func(c *cobra.Command, _ []string) error {
 				c.SetOut(env.Stderr)
@@ -100,6 +101,7 @@ func bind(c *cobra.Command, env Env, aliases map[string][]string) {
 	check := c.Args
 	if !c.Runnable() {
 		check = unknownCommand
+		markGroup(c)
 		c.RunE = func(c *cobra.Command, _ []string) error {
 			c.SetOut(env.Stderr)
 			_ = c.Help()
@@ -119,6 +121,14 @@ func bind(c *cobra.Command, env Env, aliases map[string][]string) {
 		}
 		return Exit(ExitUsage, Hint(argsError(c, args, err), "usage: %s", c.UseLine()))
 	}
+}
+
+// markGroup notes, for the usage, that a command does nothing without a subcommand. Its RunE, which prints help, hides that from cobra.
+func markGroup(c *cobra.Command) {
+	if c.Annotations == nil {
+		c.Annotations = map[string]string{}
+	}
+	c.Annotations["rampart_group"] = "true"
 }
 
 // argsError says in this project's words what cobra's own checks of a count say in theirs.
@@ -243,6 +253,9 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 const usageTemplate = `Usage:
 {{- if .HasAvailableSubCommands}}
+{{- if not (index .Annotations "rampart_group")}}
+  {{.UseLine}}
+{{- end}}
   {{.CommandPath}} COMMAND [flags]
 
 Commands:
