@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -97,6 +98,9 @@ type defectLine struct {
 func (a *app) validate(path, policy string) error {
 	line := validateLine{File: displayName(path)}
 	spec, err := a.readSpec(path)
+	if _, serr := os.Stat(path); err != nil && path != "-" && errors.Is(serr, fs.ErrNotExist) {
+		err = usage(err) // no trying again helps
+	}
 	if err == nil {
 		line.Version, line.Environment, line.Digest = spec.Version, spec.Environment, spec.Digest()
 		line.Features, line.Entries = len(spec.Features()), spec.Len()

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/rampart-flags/rampart/config"
 	"github.com/rampart-flags/rampart/internal/cli"
@@ -23,7 +24,10 @@ func (a *app) validateConfig(path string) error {
 	line := configLine{File: displayName(path), Environments: []string{}}
 	src, err := a.readFile(path, config.MaxBytes+1)
 	if err != nil {
-		err = fmt.Errorf("reading the environments of %s: %w", line.File, err)
+		missing := errors.Is(err, fs.ErrNotExist)
+		if err = fmt.Errorf("reading the environments of %s: %w", line.File, err); missing {
+			err = usage(cli.Hint(err, "name the file: --config rampart.json"))
+		}
 	} else {
 		var f *config.File
 		if f, err = config.Parse(line.File, src); err == nil {

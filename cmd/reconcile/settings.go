@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -265,7 +266,11 @@ func (a *app) signer(file string) (*signing.Signer, error) {
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the private key: %w", err)
+		err = fmt.Errorf("reading the private key: %w", err)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = cli.Exit(cli.ExitUsage, cli.Hint(err, "--attest-key and --key name the file of a private key: propose keygen makes one"))
+		}
+		return nil, err
 	}
 	return signing.LoadSigner(pem, func() ([]byte, error) {
 		for _, name := range []string{"RAMPART_KEY_PASSWORD", "COSIGN_PASSWORD"} {
