@@ -210,7 +210,7 @@ func (r *Reconciler) override(ctx context.Context, src []byte) (InForce, error) 
 	if err != nil {
 		e.Code, e.Message, e.Hint, e.Outcome = Code(a.Reason), err.Error(), a.Hint, OutcomeRefused
 		if f != nil {
-			e.Signers = f.Signers
+			e.Signers, e.Message = f.Signers, fmt.Sprintf("%s (%.8s): %s", f.Text, f.ID, e.Message)
 		}
 		r.outcome(ctx, e)
 		return InForce{}, &RefusedOverride{Code(a.Reason), err.Error(), a.Hint}

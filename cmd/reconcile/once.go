@@ -43,7 +43,7 @@ live, and exits 1 while it is not. It waits for nobody.`,
 			if perr := a.printResult(res); perr != nil {
 				return perr
 			}
-			return verdictOf(res, err, a.path)
+			return withOverrides(res, verdictOf(res, err, a.path))
 		},
 	}
 	a.bind(cmd)
@@ -57,6 +57,17 @@ type silent struct{}
 
 func (silent) Intent(context.Context, reconciler.Event) error  { return nil }
 func (silent) Outcome(context.Context, reconciler.Event) error { return nil }
+
+// withOverrides adds to a verdict the statements left as files that were refused: whoever left them believes something is off.
+func withOverrides(res reconciler.Result, verdict error) error {
+	for _, e := range res.Events {
+		if e.Kind == reconciler.KindOverride && e.Outcome == reconciler.OutcomeRefused {
+			verdict = cli.Exit(cli.ExitRefused, errors.Join(verdict, cli.Hint(fmt.Errorf("refused: a statement left as a file: %s: %s", e.Code, e.Message),
+				"%s", or(e.Hint, "make it anew, if it is still needed: propose override"))))
+		}
+	}
+	return verdict
+}
 
 // verdictOf turns a pass into the command's error and exit code.
 func verdictOf(res reconciler.Result, err error, path string) error {
@@ -168,6 +179,10 @@ func describe(e reconciler.Event, p cli.Palette) string {
 	case reconciler.OutcomeDeferred:
 		line("%s %.12s: %s: %s", p.Bold("not yet"), e.Commit, e.Code, e.Message)
 	default:
+		if e.Kind == reconciler.KindOverride { // it is about no commit
+			line("%s override: %s: %s", p.Red(string(e.Outcome)), e.Code, strings.TrimSpace(e.Message+" "+e.Error))
+			break
+		}
 		line("%s %.12s: %s: %s", p.Red(string(e.Outcome)), e.Commit, e.Code, strings.TrimSpace(e.Message+" "+e.Error))
 	}
 	return cli.Printable(b.String())

@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rampart-flags/rampart/internal/cli"
 	"github.com/rampart-flags/rampart/reconciler"
+	"github.com/rampart-flags/rampart/trust"
 )
 
 const maxSealed = 1 << 20
@@ -36,11 +38,16 @@ Where no reconciler runs, the statement is left in the state folder for the next
 			}
 			out, err := a.tellRunning(cmd.Context(), dir, "/admin/override", src)
 			if errors.Is(err, errNoneRuns) {
+				if err := readStatement(args[0], src); err != nil {
+					return err
+				}
 				if err := used(dir); err != nil {
 					return fmt.Errorf("leaving the statement for the next reconciler: %w", err)
 				}
-				a.env.Talk("no reconciler runs on %s: the next one will take it up", dir)
-				return reconciler.DropOverride(dir, src)
+				if err = reconciler.DropOverride(dir, src); err == nil {
+					a.env.Talk("no reconciler runs on %s: the next one will take it up", dir)
+				}
+				return err
 			}
 			if err == nil {
 				_, err = a.env.Stdout.Write(out)
@@ -50,6 +57,18 @@ Where no reconciler runs, the statement is left in the state folder for the next
 	}
 	a.bind(cmd)
 	return cmd
+}
+
+// readStatement refuses what no reconciler could take up.
+func readStatement(file string, src []byte) error {
+	sealed, err := trust.ParseSealed(file, src)
+	if err == nil {
+		_, err = trust.ParseOverride(file, sealed.Statement)
+	}
+	if err != nil {
+		return cli.Exit(cli.ExitRefused, cli.Hint(fmt.Errorf("reading the statement: %w", err), "give it what propose override made; docs/override.md describes statements"))
+	}
+	return nil
 }
 
 // overrideRoute takes what propose override makes.
@@ -67,6 +86,8 @@ func overrideRoute(mux *http.ServeMux, g *guard, o *opened) {
 			answer(w, http.StatusUnprocessableEntity, map[string]string{"error": refused.Message, "code": string(refused.Code), "hint": refused.Hint})
 		case errors.Is(err, reconciler.ErrNotLeader) && !errors.Is(err, reconciler.ErrOverridePending):
 			notLeader(w, o, err)
+		case errors.Is(err, reconciler.ErrOverridePending):
+			answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error(), "hint": "nothing is to be done: it goes live by itself as soon as Redis answers"})
 		case err != nil:
 			answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
 		default:
