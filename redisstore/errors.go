@@ -33,6 +33,9 @@ var (
 	ErrDenied = errors.New("redis denies access")
 )
 
+// errNoDatabase: the address names a database that the server does not have.
+var errNoDatabase = fmt.Errorf("there is no such database: %w", ErrDenied)
+
 // errElsewhere: the client does not know that it talks to a Cluster, or the Cluster
 // changes faster than it can follow.
 var errElsewhere = fmt.Errorf("the key is on another node (a Cluster is given by several addresses, or ?cluster=true): %w", ErrUnavailable)
@@ -48,7 +51,7 @@ var refusals = []struct {
 	{"TRYAGAIN", ErrUnavailable}, {"ASK", errElsewhere}, {"MOVED", errElsewhere}, {"CROSSSLOT", errElsewhere}, {"BUSY", ErrUnavailable},
 	{"OOM", ErrUnavailable}, {"MISCONF", ErrUnavailable}, {"NOREPLICAS", ErrUnavailable}, {"UNBLOCKED", ErrUnavailable},
 	{"ERR max number of clients", ErrUnavailable},
-	{"NOAUTH", ErrDenied}, {"WRONGPASS", ErrDenied}, {"NOPERM", ErrDenied}, {"ERR invalid password", ErrDenied},
+	{"ERR DB index", errNoDatabase}, {"NOAUTH", ErrDenied}, {"WRONGPASS", ErrDenied}, {"NOPERM", ErrDenied}, {"ERR invalid password", ErrDenied},
 	{"ERR AUTH", ErrDenied}, {"ERR Client sent AUTH", ErrDenied}, {"DENIED", ErrDenied},
 }
 

@@ -221,6 +221,10 @@ func explain(err error, dir string) error {
 	switch {
 	case denied(err, dir):
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "%s belongs to another user: run it as its owner", dir))
+	case errors.Is(err, redisstore.ErrDenied):
+		return cli.Hint(err, "check user, password and database in --redis, and what the user may do: reconcile doctor")
+	case errors.Is(err, redisstore.ErrUnavailable):
+		return cli.Hint(err, "check host and port in --redis, and that the server runs: reconcile doctor")
 	case errors.As(err, &defects):
 		return cli.Exit(cli.ExitRefused, cli.Hint(err, "mend the file that --trust names; docs/trust.md describes it"))
 	case errors.Is(err, gitrepo.ErrAddress):
