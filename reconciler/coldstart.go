@@ -68,10 +68,19 @@ func (r *Reconciler) coldStart(ctx context.Context, head string) error {
 		j, r.source.started, r.source.startedFor = &found, &found, seen
 	}
 	if len(j.steps) == 0 {
-		r.halt(ctx, KindRefuse, Refusal{Commit: head, Code: NoTrustedStart, Message: j.trouble.Error()})
+		r.halt(ctx, KindRefuse, noStart(head, j.trouble))
 		return nil // each new head is looked at
 	}
 	return r.start(ctx, *j, head, want)
+}
+
+// noStart is the refusal of a branch that nothing can begin with.
+func noStart(head string, why error) Refusal {
+	ref := Refusal{Commit: head, Code: NoTrustedStart, Message: why.Error(), Hint: ReasonFor(NoTrustedStart).Do}
+	if errors.As(why, new(noSpec)) {
+		ref.Hint = "check --path and --branch, or commit the spec there: propose init"
+	}
+	return ref
 }
 
 // start takes a replay's generations, unless that would move what is live.
@@ -202,6 +211,9 @@ func (r *Reconciler) replay(ctx context.Context, head string, next uint64) (jour
 		if start, err = w.newestFull(ctx, commits); err == nil {
 			w.eras, err = r.timeline(ctx, commits)
 		}
+	}
+	if errors.As(err, new(noSpec)) {
+		err = noSpec{r.cfg.Path}
 	}
 	if err != nil {
 		return journey{regime: under}, err

@@ -212,7 +212,9 @@ func (r *Reconciler) foreseeStart(ctx context.Context, p *Plan, head string, met
 	}
 	j, err := r.replay(ctx, head, meta.Generation+1)
 	if errors.Is(err, errNoStart) {
-		p.Stopped = &Refusal{Commit: head, Code: NoTrustedStart, Message: err.Error(), Hint: ReasonFor(NoTrustedStart).Do, Since: r.now().UTC()}
+		ref := noStart(head, err)
+		ref.Since = r.now().UTC()
+		p.Stopped = &ref
 		return nil, nil
 	}
 	if err != nil {

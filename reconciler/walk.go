@@ -230,11 +230,17 @@ func (w *walker) refusal(commit gitrepo.Commit, r ruling) Refusal {
 // errNoStart: no commit carries a spec that a "*" role signed.
 var errNoStart = errors.New("no commit of the branch carries a spec signed by a role that may do everything")
 
+// noSpec: no commit has a file at the spec's path at all, so that no signature is what lacks. It is an errNoStart.
+type noSpec struct{ path string }
+
+func (e noSpec) Error() string      { return "no commit of the branch has a file at " + e.path }
+func (noSpec) Is(target error) bool { return target == errNoStart }
+
 // newestFull finds the newest commit, looking back from HEAD, whose spec a role signed
 // that may do everything: where a cold start begins. It gives the index into commits
 // (oldest first).
 func (w *walker) newestFull(ctx context.Context, commits []gitrepo.Commit) (int, error) {
-	why := ""
+	why, missing := "", 0
 	for i, commit := range slices.Backward(commits) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -242,6 +248,9 @@ func (w *walker) newestFull(ctx context.Context, commits []gitrepo.Commit) (int,
 		c, err := w.load(ctx, commit)
 		if err != nil {
 			return 0, fmt.Errorf("reading commit %.12s: %w", commit.Hash, err)
+		}
+		if errors.Is(c.problem, gitrepo.ErrNotExist) {
+			missing++
 		}
 		k := w.court
 		k.last, k.now = nil, w.clock(commit)
@@ -260,6 +269,9 @@ func (w *walker) newestFull(ctx context.Context, commits []gitrepo.Commit) (int,
 				why = fmt.Sprintf("; the newest, %.12s, was signed by %s", commit.Hash, strings.Join(r.signers, ", "))
 			}
 		}
+	}
+	if missing == len(commits) {
+		return 0, noSpec{}
 	}
 	return 0, fmt.Errorf("%w%s", errNoStart, why)
 }
