@@ -140,6 +140,32 @@ func (s environmentState) unready() (reason, message string) {
 	return "", ""
 }
 
+// overview is an environment in a word, and why; good where nothing is to be looked at. Being suspended hides no trouble.
+func (s environmentState) overview() (word, why string, good bool) {
+	word, why = s.unready()
+	switch {
+	case word != "":
+	case s.Status.HeadLive:
+		word, good = "live", true
+	default:
+		word, why = "held", s.Status.Condition(reconciler.CondReady).Message
+	}
+	if s.State == "stopped" && s.Status != nil {
+		word, why, good = "stopped", "", false
+	}
+	if s.Status == nil || s.Status.Suspended == nil {
+		return word, why, good
+	}
+	told := s.Status.Suspended.String()
+	if word == "live" || word == "held" {
+		return "suspended", told, false
+	}
+	if why != "" && why != told {
+		told = firstLine(why) + "; " + told
+	}
+	return word, told, false
+}
+
 // ready is 200 as soon as one environment is ready: what one meets takes no other out of service. It names those that are not;
 // with ?all they make it 503.
 func (f *fleet) ready(w http.ResponseWriter, r *http.Request) {
@@ -257,13 +283,9 @@ func (f *fleet) index(w http.ResponseWriter, _ *http.Request) {
 	for _, m := range f.all() {
 		s := m.state()
 		r := row{Name: s.Name, Path: s.Path, Open: s.Status != nil, Repo: gitrepo.Redact(m.e.Repo), Branch: m.e.Branch, File: m.e.Path}
-		r.Word, r.Why = s.unready()
-		if r.Word == "" {
+		r.Word, r.Why, r.Good = s.overview()
+		if word, _ := s.unready(); word == "" {
 			page.Ready++
-			r.Word, r.Good = "live", s.Status.HeadLive
-			if c := s.Status.Condition(reconciler.CondReady); !s.Status.HeadLive {
-				r.Word, r.Why = "held", c.Message
-			}
 		}
 		if s.Status != nil && s.Status.Applied != nil {
 			r.Generation, r.Version = s.Status.Applied.Generation, s.Status.Applied.Version

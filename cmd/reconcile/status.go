@@ -106,18 +106,13 @@ func (a *app) printEnvironments(all environmentsStatus) {
 	paint := a.env.OutPalette()
 	rows := [][]string{}
 	for _, s := range all.Environments {
-		word, why := s.unready()
+		word, why, good := s.overview()
 		generation, last := "-", "never"
 		switch {
-		case word != "":
+		case good:
+			word = paint.Green(word)
+		case word != "stopped" || s.Status == nil:
 			word = paint.Red(cli.Printable(word))
-		case s.Status.HeadLive:
-			word = paint.Green("live")
-		default:
-			word, why = paint.Red("held"), s.Status.Condition(reconciler.CondReady).Message
-		}
-		if s.State == "stopped" && s.Status != nil {
-			word, why = "stopped", ""
 		}
 		if s.Status != nil {
 			if m := s.Status.Applied; m != nil {
