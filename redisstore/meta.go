@@ -60,8 +60,8 @@ type Live struct {
 	Meta   Meta
 	Spec   []byte // nil when the key is missing
 	Bundle []byte // nil when the key is missing
-	// Overrides are those of [Store.Overrides], of the same moment; nil on a Cluster whose
-	// namespace has no hash tag, where they have to be asked for.
+	// Overrides are those of [Store.Overrides], of the same moment, where reads may go to
+	// replicas; nil elsewhere, and on a Cluster whose namespace has no hash tag.
 	Overrides map[string][]byte
 }
 
@@ -185,7 +185,7 @@ func (s *Store) readLive(ctx context.Context, p redis.Pipeliner) (Live, error) {
 	spec := p.Get(ctx, s.ns.system(nameSpec))
 	bundle := p.Get(ctx, s.ns.system(nameBundle))
 	var overrides *redis.MapStringStringCmd
-	if s.oneSlot() {
+	if s.replicas && s.oneSlot() { // read apart, they could be another moment's
 		overrides = p.HGetAll(ctx, s.ns.system(nameOverrides))
 	}
 	cmds, err := s.patiently(ctx, p)

@@ -15,8 +15,13 @@ import (
 func (s *Store) Overrides(ctx context.Context) (map[string][]byte, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	key := s.ns.system(nameOverrides)
+	if !s.replicas {
+		all, err := overridesOf(s.client.HGetAll(ctx, key))
+		return all, wrap(err, "reading the overrides of %s", s.ns)
+	}
 	p := s.client.TxPipeline() // the driver takes transactions to masters
-	cmd := p.HGetAll(ctx, s.ns.system(nameOverrides))
+	cmd := p.HGetAll(ctx, key)
 	if _, err := p.Exec(ctx); err != nil && !isAnswer(err) {
 		return nil, wrap(err, "reading the overrides of %s", s.ns)
 	}

@@ -67,6 +67,7 @@ type Store struct {
 	ns       namespace
 	address  address
 	timeout  time.Duration
+	replicas bool // reads may go to them
 	log      *slog.Logger
 
 	promotions promotions
@@ -90,7 +91,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &Store{ns: ns, timeout: o.Timeout, log: o.Log, chunk: atomicWrites}
+	s := &Store{ns: ns, timeout: o.Timeout, replicas: o.ReadReplicas, log: o.Log, chunk: atomicWrites}
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
 	}
